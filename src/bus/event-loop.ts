@@ -1,0 +1,107 @@
+import type { Clock } from "./clock.js";
+import type { InterruptController } from "./interrupts.js";
+
+/** A guard against devices and drivers that keep each other busy for ever without time passing. */
+const ROUNDS_BEFORE_TURN = 10_000;
+
+export interface EventLoopOptions {
+  /** Lets everything that the host has ready (promises, I/O) run: one turn of its own event loop. */
+  turn: () => Promise<void>;
+  /** Waits for real time to pass, or until {@link EventLoop.wake}; only used when the clock is not virtual. */
+  sleep: (nanoseconds: number, woken: Promise<void>) => Promise<void>;
+}
+
+/**
+ * The machine's one loop: interrupts, then timers, then clients (as promises), and only when all are idle does time move.
+ * Deterministic as long as nothing outside the machine takes part.
+ */
+export class EventLoop {
+  #wake: () => void = () => {};
+  #woken: Promise<void> = Promise.resolve();
+  #external = 0;
+
+  constructor(
+    readonly clock: Clock,
+    readonly interrupts: InterruptController,
+    readonly options: EventLoopOptions,
+  ) {
+    this.#newAlarm();
+  }
+
+  /** Declares that something outside (a socket, a worker) may still cause events: the loop waits for it. */
+  hold(): () => void {
+    this.#external++;
+    let held = true;
+    return () => {
+      if (!held) return;
+      held = false;
+      this.#external--;
+      this.wake();
+    };
+  }
+
+  /** Something happened outside the loop. */
+  wake(): void {
+    this.#wake();
+  }
+
+  /** Runs interrupts and due timers without letting time or clients pass. @returns whether there was anything to do */
+  runReady(): boolean {
+    let any = false;
+    for (let round = 0; round < ROUNDS_BEFORE_TURN; round++) {
+      const count = this.interrupts.dispatch() + this.clock.runDue();
+      if (count === 0) return any;
+      any = true;
+    }
+    return any;
+  }
+
+  /**
+   * Runs the machine until `done` answers true, or nothing can ever happen again.
+   * @returns false if it went idle before `done`
+   */
+  async run(done: () => boolean): Promise<boolean> {
+    for (;;) {
+      this.runReady();
+      await null;
+      if (this.interrupts.hasPending || this.clock.nextDeadline() <= this.clock.now()) continue;
+      await this.options.turn();
+      if (done()) return true;
+      if (this.interrupts.hasPending || this.clock.nextDeadline() <= this.clock.now()) continue;
+      const deadline = this.clock.nextDeadline();
+      if (deadline !== Number.POSITIVE_INFINITY) {
+        if (!this.clock.skipToNextTimer()) await this.#sleepUntil(deadline);
+      } else if (this.#external > 0) {
+        await this.#sleepUntil(Number.POSITIVE_INFINITY);
+      } else {
+        return false;
+      }
+    }
+  }
+
+  /**
+   * Runs the machine until `work` has settled, and passes its result or error on.
+   * @param onIdle makes the error for the case that nothing can ever happen again, but `work` still waits
+   */
+  async runUntil<T>(work: Promise<T>, onIdle: () => Error): Promise<T> {
+    let settled = false;
+    const watched = work.finally(() => {
+      settled = true;
+      this.wake();
+    });
+    watched.catch(() => {});
+    if (!(await this.run(() => settled))) throw onIdle();
+    return watched;
+  }
+
+  async #sleepUntil(deadline: number): Promise<void> {
+    await this.options.sleep(deadline - this.clock.now(), this.#woken);
+    this.#newAlarm();
+  }
+
+  #newAlarm(): void {
+    this.#woken = new Promise<void>((resolve) => {
+      this.#wake = resolve;
+    });
+  }
+}

@@ -1,0 +1,149 @@
+import { type FrameNumber, type MachinePhysical, PAGE_MASK, PAGE_SHIFT, PAGE_SIZE } from "../util/brand.js";
+import { EnvironmentError, KorralError } from "../util/errors.js";
+
+/** Frames per 4 GiB of machine-physical space: a frame number is bank × 2^20 + index. */
+export const BANK_SHIFT = 20;
+const BANK_INDEX_MASK = (1 << BANK_SHIFT) - 1;
+const BANK_BYTES = 2 ** 32;
+const MAX_BANKS = 1 << 11;
+const WASM_PAGE = 65536;
+
+export class OutOfMemoryError extends KorralError {
+  constructor(bank: Bank, wanted: number) {
+    super(
+      "out-of-frames",
+      `bank ${bank.index} has ${bank.freeFrames} free frames, ${wanted} were asked for: give the machine more memory or destroy something`,
+    );
+  }
+}
+
+/**
+ * What a frame holds.
+ * - *free*: nothing; may be handed out.
+ * - *fetching*: an object of the store is on its way in; nobody has a capability to the frame.
+ * - *resident*: an object.
+ * - *dying*: its object is destroyed, but the frame is still pinned for I/O and must not be reused.
+ */
+export const FrameState = { free: 0, fetching: 1, resident: 2, dying: 3 } as const;
+export type FrameState = (typeof FrameState)[keyof typeof FrameState];
+
+/**
+ * A bank of machine-physical memory with its part of the frame table. Bank 0 is the machine's RAM (clients and native
+ * drivers); each Linux domain owns a bank of its own, so that its code cannot even name another's frames.
+ */
+export class Bank {
+  readonly memory: WebAssembly.Memory;
+  readonly bytes: Uint8Array;
+  readonly words: Int32Array;
+  readonly frames: number;
+  /** Pins of each frame, whoever holds them. */
+  readonly pinCounts: Uint32Array;
+  readonly #states: Uint8Array;
+  readonly #dirty: Uint8Array;
+  readonly #freeList: Int32Array;
+  #free: number;
+
+  constructor(
+    readonly index: number,
+    byteLength: number,
+  ) {
+    if (!Number.isInteger(byteLength) || byteLength <= 0 || byteLength >= BANK_BYTES) {
+      throw new KorralError("bank-size", `a bank of ${byteLength} bytes is not possible: choose 4 KiB to 4 GiB`, 2);
+    }
+    const pages = Math.ceil(byteLength / WASM_PAGE);
+    try {
+      this.memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
+    } catch {
+      throw new EnvironmentError(
+        "no-address-space",
+        `the host refuses ${byteLength} bytes of memory: ask for less, or raise its limits (ulimit -v)`,
+      );
+    }
+    this.bytes = new Uint8Array(this.memory.buffer);
+    this.words = new Int32Array(this.memory.buffer);
+    this.frames = Math.floor(byteLength / PAGE_SIZE);
+    this.pinCounts = new Uint32Array(this.frames);
+    this.#states = new Uint8Array(this.frames);
+    this.#dirty = new Uint8Array(this.frames);
+    this.#freeList = new Int32Array(this.frames);
+    this.#free = this.frames;
+    for (let i = 0; i < this.frames; i++) this.#freeList[i] = this.frames - 1 - i;
+  }
+
+  get freeFrames(): number {
+    return this.#free;
+  }
+
+  /** Takes a free frame, filled with zeroes. */
+  allocate(state: FrameState = FrameState.resident): FrameNumber {
+    if (this.#free === 0) throw new OutOfMemoryError(this, 1);
+    const at = this.#freeList[--this.#free];
+    this.#states[at] = state;
+    this.#dirty[at] = 0;
+    this.bytes.fill(0, at * PAGE_SIZE, (at + 1) * PAGE_SIZE);
+    return ((this.index << BANK_SHIFT) | at) as FrameNumber;
+  }
+
+  /** Gives a frame back; it must not be pinned. */
+  release(frame: FrameNumber): void {
+    const at = frame & BANK_INDEX_MASK;
+    if (this.#states[at] === FrameState.free) throw new KorralError("double-free", `frame ${frame} is free already`);
+    if (this.pinCounts[at] !== 0) throw new KorralError("frame-pinned", `frame ${frame} is pinned and cannot be freed`);
+    this.#states[at] = FrameState.free;
+    this.#freeList[this.#free++] = at;
+  }
+
+  state(frame: FrameNumber): FrameState {
+    return this.#states[frame & BANK_INDEX_MASK] as FrameState;
+  }
+
+  setState(frame: FrameNumber, state: FrameState): void {
+    this.#states[frame & BANK_INDEX_MASK] = state;
+  }
+
+  isDirty(frame: FrameNumber): boolean {
+    return this.#dirty[frame & BANK_INDEX_MASK] !== 0;
+  }
+
+  setDirty(frame: FrameNumber, dirty: boolean): void {
+    this.#dirty[frame & BANK_INDEX_MASK] = dirty ? 1 : 0;
+  }
+}
+
+/** All banks: what machine-physical addresses and frame numbers mean. */
+export class PhysicalMemory {
+  readonly banks: Bank[] = [];
+
+  /** @param byteLength bytes, rounded down to whole frames */
+  addBank(byteLength: number): Bank {
+    if (this.banks.length >= MAX_BANKS)
+      throw new KorralError("too-many-banks", `a machine has at most ${MAX_BANKS} banks`);
+    const bank = new Bank(this.banks.length, byteLength);
+    this.banks.push(bank);
+    return bank;
+  }
+
+  bankOf(frame: FrameNumber): Bank {
+    return this.banks[frame >>> BANK_SHIFT];
+  }
+
+  /** The bytes of a frame: a fresh view, so not for hot paths. */
+  frameBytes(frame: FrameNumber): Uint8Array {
+    const start = frameOffset(frame);
+    return this.bankOf(frame).bytes.subarray(start, start + PAGE_SIZE);
+  }
+}
+
+/** Byte offset of a frame in its bank. */
+export function frameOffset(frame: FrameNumber): number {
+  return (frame & BANK_INDEX_MASK) * PAGE_SIZE;
+}
+
+export function frameAddress(frame: FrameNumber): MachinePhysical {
+  return ((frame >>> BANK_SHIFT) * BANK_BYTES + frameOffset(frame)) as MachinePhysical;
+}
+
+/** Number of 4 KiB pages that `length` bytes from `offset` touch. */
+export function pagesSpanned(offset: number, length: number): number {
+  return ((offset & PAGE_MASK) + length + PAGE_MASK) >>> PAGE_SHIFT;
+}

@@ -1,0 +1,438 @@
+import type { FrameNumber } from "../util/brand.js";
+import { KorralError } from "../util/errors.js";
+import { EventSource } from "../util/events.js";
+import { BANK_SHIFT, type PhysicalMemory } from "./physical-memory.js";
+import { Pin, type PinAccess } from "./pin.js";
+
+/**
+ * What a pin is for. Each pool has a part of the budget to itself, so that none can starve another:
+ * - *solicited*: one request's transfer, of bounded duration (case 2);
+ * - *posted*: receive buffers that wait for whatever comes (case 3b): long-lived, but withdrawable;
+ * - *reserved*: a driver's own rings and buffers, taken when it starts;
+ * - *paging*: frames of the single-level store on their way in or out, so that paging never waits for anybody.
+ */
+export const PinPool = { solicited: 0, posted: 1, reserved: 2, paging: 3 } as const;
+export type PinPool = (typeof PinPool)[keyof typeof PinPool];
+export const PIN_POOL_NAMES = ["solicited", "posted", "reserved", "paging"] as const;
+
+/** The request is larger than the bound could ever admit: refused at once, never queued. */
+export class PinBoundError extends KorralError {
+  constructor(frames: number, bound: number, what: string) {
+    super(
+      "pin-bound",
+      `${frames} frames to pin, but ${what} has a bound of ${bound}: split the request, or raise the bound`,
+      1,
+    );
+  }
+}
+
+/** The bound is reached now; the same request may be granted later. */
+export class PinBusyError extends KorralError {
+  constructor() {
+    super("pin-busy", "the pin bound is reached at the moment: wait for a transfer to end, or raise the bound", 1);
+  }
+}
+
+/** A pin was released twice, by another authority, or while a device can still reach its frames. */
+export class PinReleaseError extends KorralError {}
+
+/** The authority has ended (its driver died): it can pin nothing more. */
+export class PinAuthorityEndedError extends KorralError {
+  constructor(name: string) {
+    super("pin-authority-ended", `the pin authority of ${name} has ended: its driver is gone`, 1);
+  }
+}
+
+/** Counts, per frame, the pins of one pool or one authority, and how many distinct frames that makes. */
+class DistinctFrames {
+  distinct = 0;
+  peak = 0;
+  readonly #counts: Uint16Array[] = [];
+
+  constructor(
+    readonly memory: PhysicalMemory,
+    readonly bound: number,
+  ) {}
+
+  /** How many of `frames` would be new; an array without repetitions. */
+  added(frames: readonly FrameNumber[]): number {
+    let added = 0;
+    for (let i = 0; i < frames.length; i++) {
+      const counts = this.#counts[frames[i] >>> BANK_SHIFT];
+      if (counts === undefined || counts[frames[i] & INDEX_MASK] === 0) added++;
+    }
+    return added;
+  }
+
+  admits(frames: readonly FrameNumber[]): boolean {
+    return this.distinct + frames.length <= this.bound || this.distinct + this.added(frames) <= this.bound;
+  }
+
+  add(frame: FrameNumber): void {
+    const bank = frame >>> BANK_SHIFT;
+    let counts = this.#counts[bank];
+    if (counts === undefined) {
+      counts = new Uint16Array(this.memory.banks[bank].frames);
+      this.#counts[bank] = counts;
+    }
+    if (counts[frame & INDEX_MASK]++ === 0 && ++this.distinct > this.peak) this.peak = this.distinct;
+  }
+
+  remove(frame: FrameNumber): void {
+    if (--this.#counts[frame >>> BANK_SHIFT][frame & INDEX_MASK] === 0) this.distinct--;
+  }
+
+  /** A frame's count is 16 bits wide: further pins of it have to wait. */
+  saturated(frames: readonly FrameNumber[]): boolean {
+    for (let i = 0; i < frames.length; i++) {
+      const counts = this.#counts[frames[i] >>> BANK_SHIFT];
+      if (counts !== undefined && counts[frames[i] & INDEX_MASK] === 0xffff) return true;
+    }
+    return false;
+  }
+}
+
+const INDEX_MASK = (1 << BANK_SHIFT) - 1;
+
+export interface PinBudgetOptions {
+  /** Distinct frames that may be pinned at any time, all pools together. */
+  bound: number;
+  /** Parts of the bound; `solicited` gets the rest. Defaults: a quarter, a quarter, 64 (or a sixteenth if that is less). */
+  posted?: number;
+  reserved?: number;
+  paging?: number;
+}
+
+export interface PinBudgetEvents {
+  /** The last pin of a frame was released. */
+  unpinned: FrameNumber;
+}
+
+/** A request that waits for room. Its place in the queue is its age. */
+export interface PinWaiter {
+  readonly authority: PinAuthority;
+  readonly pool: PinPool;
+  readonly frames: readonly FrameNumber[];
+  readonly grant: () => void;
+}
+
+/**
+ * The bound on pinned memory. Requests are admitted whole or not at all, counted in distinct frames, against the bound
+ * of their pool and of their authority. Who does not fit waits in order of arrival: nobody overtakes a request of the
+ * same pool that waits for the pool; one that waits for its own authority's bound holds up that authority only.
+ */
+export class PinBudget {
+  readonly events = new EventSource<PinBudgetEvents>();
+  readonly bound: number;
+  readonly #pools: readonly DistinctFrames[];
+  readonly #total: DistinctFrames;
+  readonly #queues: PinWaiter[][] = [[], [], [], []];
+  readonly #authorities = new Set<PinAuthority>();
+
+  constructor(
+    readonly memory: PhysicalMemory,
+    options: PinBudgetOptions,
+  ) {
+    const { bound } = options;
+    const posted = options.posted ?? bound >>> 2;
+    const reserved = options.reserved ?? bound >>> 2;
+    const paging = options.paging ?? Math.min(64, bound >>> 4);
+    const solicited = bound - posted - reserved - paging;
+    if (![bound, posted, reserved, paging].every((n) => Number.isInteger(n) && n >= 0) || solicited < 1) {
+      throw new KorralError(
+        "pin-budget",
+        `a pin budget of ${bound} frames with ${posted} posted, ${reserved} reserved and ${paging} for paging leaves nothing for requests: raise it`,
+        2,
+      );
+    }
+    this.bound = bound;
+    this.#pools = [solicited, posted, reserved, paging].map((part) => new DistinctFrames(memory, part));
+    this.#total = new DistinctFrames(memory, bound);
+  }
+
+  get pinned(): number {
+    return this.#total.distinct;
+  }
+
+  get peak(): number {
+    return this.#total.peak;
+  }
+
+  get waiting(): number {
+    return this.#queues.reduce((sum, queue) => sum + queue.length, 0);
+  }
+
+  pool(pool: PinPool): { readonly pinned: number; readonly peak: number; readonly bound: number } {
+    const { distinct, peak, bound } = this.#pools[pool];
+    return { pinned: distinct, peak, bound };
+  }
+
+  /**
+   * @param name of the driver, for messages
+   * @param bound distinct frames that this authority may pin in one pool at a time
+   */
+  authority(name: string, bound = this.bound): PinAuthority {
+    const authority = new PinAuthority(this, name, bound);
+    this.#authorities.add(authority);
+    return authority;
+  }
+
+  /** @internal @throws PinBoundError when the request could never be granted */
+  assertPossible(authority: PinAuthority, pool: PinPool, frames: readonly FrameNumber[]): void {
+    const part = this.#pools[pool];
+    if (frames.length > part.bound)
+      throw new PinBoundError(frames.length, part.bound, `the ${PIN_POOL_NAMES[pool]} pool`);
+    if (frames.length > authority.bound) throw new PinBoundError(frames.length, authority.bound, authority.name);
+  }
+
+  /** @internal Whether a request may be granted now without overtaking anybody. */
+  mayAdmit(authority: PinAuthority, pool: PinPool, frames: readonly FrameNumber[]): boolean {
+    const queue = this.#queues[pool];
+    return (queue.length === 0 || this.#mayPass(queue, authority)) && this.#fits(authority, pool, frames);
+  }
+
+  /** @internal */
+  enqueue(waiter: PinWaiter): void {
+    this.#queues[waiter.pool].push(waiter);
+  }
+
+  /** @internal */
+  abandon(waiter: PinWaiter): void {
+    const queue = this.#queues[waiter.pool];
+    const at = queue.indexOf(waiter);
+    if (at < 0) return;
+    queue.splice(at, 1);
+    this.settle(waiter.pool);
+  }
+
+  /** @internal */
+  count(authority: PinAuthority, pool: PinPool, frames: readonly FrameNumber[]): void {
+    const part = this.#pools[pool];
+    const own = authority.counters[pool];
+    for (let i = 0; i < frames.length; i++) {
+      const frame = frames[i];
+      part.add(frame);
+      own.add(frame);
+      this.#total.add(frame);
+      this.memory.banks[frame >>> BANK_SHIFT].pinCounts[frame & INDEX_MASK]++;
+    }
+  }
+
+  /** @internal */
+  uncount(authority: PinAuthority, pool: PinPool, frames: readonly FrameNumber[]): void {
+    const part = this.#pools[pool];
+    const own = authority.counters[pool];
+    for (let i = 0; i < frames.length; i++) {
+      const frame = frames[i];
+      part.remove(frame);
+      own.remove(frame);
+      this.#total.remove(frame);
+      if (--this.memory.banks[frame >>> BANK_SHIFT].pinCounts[frame & INDEX_MASK] === 0) {
+        this.events.emit("unpinned", frame);
+      }
+    }
+    if (this.#queues[pool].length > 0) this.settle(pool);
+  }
+
+  /** @internal Grants what fits, oldest first. */
+  settle(pool: PinPool): void {
+    const queue = this.#queues[pool];
+    const heldUp = new Set<PinAuthority>();
+    for (let i = 0; i < queue.length; ) {
+      const waiter = queue[i];
+      if (heldUp.has(waiter.authority)) {
+        i++;
+      } else if (this.#fits(waiter.authority, pool, waiter.frames)) {
+        queue.splice(i, 1);
+        waiter.grant();
+      } else if (this.#poolFits(pool, waiter.frames)) {
+        heldUp.add(waiter.authority);
+        i++;
+      } else {
+        return;
+      }
+    }
+  }
+
+  /** @internal */
+  forget(authority: PinAuthority): void {
+    this.#authorities.delete(authority);
+  }
+
+  /** A newcomer may pass those who wait for nothing but their own authority's bound, unless it is the same authority. */
+  #mayPass(queue: readonly PinWaiter[], authority: PinAuthority): boolean {
+    return queue.every((waiter) => waiter.authority !== authority && this.#poolFits(waiter.pool, waiter.frames));
+  }
+
+  #fits(authority: PinAuthority, pool: PinPool, frames: readonly FrameNumber[]): boolean {
+    return authority.counters[pool].admits(frames) && this.#poolFits(pool, frames);
+  }
+
+  #poolFits(pool: PinPool, frames: readonly FrameNumber[]): boolean {
+    return this.#pools[pool].admits(frames) && !this.#total.saturated(frames);
+  }
+}
+
+/**
+ * One driver's right to pin (the budget's side of a `PinControl` capability). It keeps a list of what it pinned, so that
+ * everything is released, exactly once, when the driver dies.
+ */
+export class PinAuthority {
+  /** @internal One counter a pool. */
+  readonly counters: readonly DistinctFrames[];
+  readonly #pins = new Set<Pin>();
+  readonly #waiters = new Set<{ waiter: PinWaiter; fail: (error: KorralError) => void }>();
+  #ended = false;
+
+  /** @internal Made by {@link PinBudget.authority}. */
+  constructor(
+    readonly budget: PinBudget,
+    readonly name: string,
+    readonly bound: number,
+  ) {
+    this.counters = PIN_POOL_NAMES.map(() => new DistinctFrames(budget.memory, bound));
+  }
+
+  get pins(): number {
+    return this.#pins.size;
+  }
+
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  /**
+   * Pins at once or not at all: for callers that cannot wait (a DMA mapping call).
+   * @param frames one a page, in order of the transfer; may repeat
+   * @param offset of the first byte in the first frame
+   * @throws PinBoundError, PinBusyError, PinAuthorityEndedError
+   */
+  tryPin(frames: readonly FrameNumber[], offset: number, length: number, access: PinAccess, pool: PinPool): Pin {
+    const distinct = this.#admissible(frames, pool);
+    if (!this.budget.mayAdmit(this, pool, distinct)) throw new PinBusyError();
+    return this.#pin(frames, distinct, offset, length, access, pool);
+  }
+
+  /**
+   * Pins now if the bound allows, else as soon as it does, in order of arrival.
+   * @param stillValid asked when the turn comes; an error there fails the request instead
+   * @throws PinBoundError, PinAuthorityEndedError
+   */
+  pin(
+    frames: readonly FrameNumber[],
+    offset: number,
+    length: number,
+    access: PinAccess,
+    pool: PinPool,
+    stillValid: () => void = nothing,
+  ): Pin | Promise<Pin> {
+    const distinct = this.#admissible(frames, pool);
+    if (this.budget.mayAdmit(this, pool, distinct)) return this.#pin(frames, distinct, offset, length, access, pool);
+    return new Promise<Pin>((resolve, reject) => {
+      const entry = {
+        waiter: {
+          authority: this,
+          pool,
+          frames: distinct,
+          grant: () => {
+            this.#waiters.delete(entry);
+            try {
+              stillValid();
+              resolve(this.#pin(frames, distinct, offset, length, access, pool));
+            } catch (error) {
+              reject(error);
+            }
+          },
+        },
+        fail: reject,
+      };
+      this.#waiters.add(entry);
+      this.budget.enqueue(entry.waiter);
+    });
+  }
+
+  /** @throws PinReleaseError when it is not this authority's, is released already, or is still mapped for a device */
+  unpin(pin: Pin): void {
+    if (pin.authority !== this)
+      throw new PinReleaseError("not-pin-owner", `${this.name} did not make this pin and cannot release it`);
+    if (!pin.live) throw new PinReleaseError("pin-released", `this pin of ${this.name} was released before`);
+    if (pin.mappings > 0) {
+      throw new PinReleaseError(
+        "pin-mapped",
+        "a device can still reach these frames: unmap them from its I/O MMU first",
+      );
+    }
+    this.#release(pin);
+  }
+
+  /** Asks the holders of withdrawable pins of a frame to give them up (its object is being destroyed). */
+  withdraw(frame: FrameNumber): void {
+    for (const pin of [...this.#pins]) {
+      if (pin.onWithdraw !== null && pin.live && pin.frames.includes(frame)) {
+        const ask = pin.onWithdraw;
+        pin.onWithdraw = null;
+        ask(pin);
+      }
+    }
+  }
+
+  /** The driver died: what waits fails, what is pinned is released. Its device must be unable to reach memory already. */
+  end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    for (const { waiter, fail } of [...this.#waiters]) {
+      this.budget.abandon(waiter);
+      fail(new PinAuthorityEndedError(this.name));
+    }
+    this.#waiters.clear();
+    for (const pin of [...this.#pins]) {
+      if (pin.mappings > 0)
+        throw new PinReleaseError("pin-mapped", `${this.name} died, but its device can still reach memory`);
+      this.#release(pin);
+    }
+    this.budget.forget(this);
+  }
+
+  #admissible(frames: readonly FrameNumber[], pool: PinPool): readonly FrameNumber[] {
+    if (this.#ended) throw new PinAuthorityEndedError(this.name);
+    const distinct = withoutRepetitions(frames);
+    this.budget.assertPossible(this, pool, distinct);
+    return distinct;
+  }
+
+  #pin(
+    frames: readonly FrameNumber[],
+    distinct: readonly FrameNumber[],
+    offset: number,
+    length: number,
+    access: PinAccess,
+    pool: PinPool,
+  ): Pin {
+    this.budget.count(this, pool, distinct);
+    const pin = new Pin(this, pool, frames, distinct, offset, length, access);
+    this.#pins.add(pin);
+    return pin;
+  }
+
+  #release(pin: Pin): void {
+    pin.live = false;
+    this.#pins.delete(pin);
+    this.budget.uncount(this, pin.pool, pin.distinct);
+  }
+}
+
+function nothing(): void {}
+
+/** The array itself in the usual case that no frame occurs twice. */
+function withoutRepetitions(frames: readonly FrameNumber[]): readonly FrameNumber[] {
+  const { length } = frames;
+  if (length < 2) return frames;
+  if (length > 8) {
+    const set = new Set(frames);
+    return set.size === length ? frames : [...set];
+  }
+  for (let i = 1; i < length; i++) {
+    for (let j = 0; j < i; j++) if (frames[i] === frames[j]) return [...new Set(frames)];
+  }
+  return frames;
+}
