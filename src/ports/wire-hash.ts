@@ -26,7 +26,7 @@ export class HashWire extends WireEnd {
 
   override send(bytes: Uint8Array, offset: number, length: number): void {
     if (!this.carrier) return;
-    if (this.#view.buffer !== bytes.buffer) this.#view: DataView = new DataView(bytes.buffer);
+    if (this.#view.buffer !== bytes.buffer) this.#view = new DataView(bytes.buffer);
     this.digest = mixFrame(this.digest, this.#view, bytes.byteOffset + offset, length);
     this.frames++;
     this.bytes += length;
