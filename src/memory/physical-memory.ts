@@ -93,6 +93,10 @@ export class Bank {
     this.#freeList[this.#free++] = at;
   }
 
+  pinCount(frame: FrameNumber): number {
+    return this.pinCounts[frame & BANK_INDEX_MASK];
+  }
+
   state(frame: FrameNumber): FrameState {
     return this.#states[frame & BANK_INDEX_MASK] as FrameState;
   }

@@ -1,7 +1,6 @@
 import type { FrameNumber } from "../util/brand.js";
 import { KorralError } from "../util/errors.js";
-import { EventSource } from "../util/events.js";
-import { BANK_SHIFT, type PhysicalMemory } from "./physical-memory.js";
+import { BANK_SHIFT, FrameState, type PhysicalMemory } from "./physical-memory.js";
 import { Pin, type PinAccess } from "./pin.js";
 
 /**
@@ -103,11 +102,6 @@ export interface PinBudgetOptions {
   paging?: number;
 }
 
-export interface PinBudgetEvents {
-  /** The last pin of a frame was released. */
-  unpinned: FrameNumber;
-}
-
 /** A request that waits for room. Its place in the queue is its age. */
 export interface PinWaiter {
   readonly authority: PinAuthority;
@@ -122,7 +116,8 @@ export interface PinWaiter {
  * same pool that waits for the pool; one that waits for its own authority's bound holds up that authority only.
  */
 export class PinBudget {
-  readonly events = new EventSource<PinBudgetEvents>();
+  /** Called when the last pin of a frame is released whose object is being destroyed. */
+  onLastUnpin: (frame: FrameNumber) => void = () => {};
   readonly bound: number;
   readonly #pools: readonly DistinctFrames[];
   readonly #total: DistinctFrames;
@@ -177,6 +172,11 @@ export class PinBudget {
     return authority;
   }
 
+  /** Asks all holders of withdrawable pins of a frame to give them up (its object is being destroyed). */
+  withdraw(frame: FrameNumber): void {
+    for (const authority of [...this.#authorities]) authority.withdraw(frame);
+  }
+
   /** @internal @throws PinBoundError when the request could never be granted */
   assertPossible(authority: PinAuthority, pool: PinPool, frames: readonly FrameNumber[]): void {
     const part = this.#pools[pool];
@@ -227,9 +227,8 @@ export class PinBudget {
       part.remove(frame);
       own.remove(frame);
       this.#total.remove(frame);
-      if (--this.memory.banks[frame >>> BANK_SHIFT].pinCounts[frame & INDEX_MASK] === 0) {
-        this.events.emit("unpinned", frame);
-      }
+      const bank = this.memory.banks[frame >>> BANK_SHIFT];
+      if (--bank.pinCounts[frame & INDEX_MASK] === 0 && bank.state(frame) === FrameState.dying) this.onLastUnpin(frame);
     }
     if (this.#queues[pool].length > 0) this.settle(pool);
   }
@@ -365,7 +364,7 @@ export class PinAuthority {
     this.#release(pin);
   }
 
-  /** Asks the holders of withdrawable pins of a frame to give them up (its object is being destroyed). */
+  /** @internal */
   withdraw(frame: FrameNumber): void {
     for (const pin of [...this.#pins]) {
       if (pin.onWithdraw !== null && pin.live && pin.frames.includes(frame)) {

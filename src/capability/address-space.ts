@@ -1,0 +1,214 @@
+import { frameOffset } from "../memory/physical-memory.js";
+import { PAGE_MASK, PAGE_SIZE } from "../util/brand.js";
+import { copyBytes } from "../util/bytes.js";
+import type { MaybePromise } from "../util/maybe-promise.js";
+import { Capability, KernelObject, openCapability, Restriction, type Restrictions, restricted } from "./capability.js";
+import { AddressFault, ArgumentError, RightsError } from "./errors.js";
+import { type Page, PageCapability } from "./page.js";
+
+export const SLOTS = 16;
+/** A tree deeper than this is malformed (a space that contains itself). */
+const MAX_DEPTH = 16;
+/** Pages a space can have at the most: 16 TiB, well inside exact integers. */
+const MAX_PAGES = 2 ** 32;
+
+const NO_CHANGE = Restriction.readOnly | Restriction.weak;
+
+/** A slot that shows part of another slot of the same node. */
+export interface Window {
+  readonly slot: number;
+  /** First page shown, counted from the start of that slot. */
+  readonly offsetPages: number;
+  readonly restrictions: Restrictions;
+}
+
+type Slot = PageCapability | AddressSpaceCapability | Window | null;
+
+/** A node of an address space: sixteen slots of `slotPages` pages each. */
+export class AddressSpace extends KernelObject {
+  readonly slots: Slot[] = new Array<Slot>(SLOTS).fill(null);
+
+  constructor(readonly slotPages: number) {
+    super();
+  }
+
+  release(): void {
+    this.slots.fill(null);
+  }
+}
+
+/** A capability to an address space, or to a part of one further up. */
+export class AddressSpaceCapability extends Capability<AddressSpace> {
+  restrict(restrictions: Restrictions): AddressSpaceCapability {
+    return restricted(this, (all) => new AddressSpaceCapability(openCapability(this, "restrict"), all), restrictions);
+  }
+
+  /** Bytes that the node can hold. */
+  get size(): number {
+    return openCapability(this, "size").slotPages * SLOTS * PAGE_SIZE;
+  }
+
+  /** @returns what a slot holds, weakened if this capability is weak */
+  getSlot(index: number): PageCapability | AddressSpaceCapability | null {
+    const node = openCapability(this, "getSlot");
+    checkSlot("getSlot", index);
+    this.#refuse("getSlot", Restriction.opaque, "the space is opaque");
+    const slot = node.slots[index];
+    if (slot === null || !(slot instanceof Capability)) return null;
+    return (this.restrictions & Restriction.weak) === 0 ? slot : slot.restrict(NO_CHANGE);
+  }
+
+  setSlot(index: number, capability: PageCapability | AddressSpaceCapability | null): void {
+    const node = openCapability(this, "setSlot");
+    checkSlot("setSlot", index);
+    this.#refuse("setSlot", Restriction.opaque, "the space is opaque");
+    this.#refuse("setSlot", NO_CHANGE, "the space is read-only");
+    node.slots[index] = capability;
+  }
+
+  /** Lets a slot show another slot of this node from a page offset on, with further restrictions. */
+  setWindow(index: number, window: { slot: number; offset: number; restrictions?: Restrictions }): void {
+    const node = openCapability(this, "setWindow");
+    checkSlot("setWindow", index);
+    checkSlot("setWindow", window.slot);
+    if (window.offset % PAGE_SIZE !== 0 || window.offset < 0 || window.offset >= node.slotPages * PAGE_SIZE) {
+      throw new ArgumentError("setWindow", `the offset ${window.offset} is not a page of a slot`);
+    }
+    if (window.slot === index) throw new ArgumentError("setWindow", "a window cannot show itself");
+    this.#refuse("setWindow", Restriction.opaque, "the space is opaque");
+    this.#refuse("setWindow", NO_CHANGE, "the space is read-only");
+    node.slots[index] = {
+      slot: window.slot,
+      offsetPages: window.offset / PAGE_SIZE,
+      restrictions: window.restrictions ?? 0,
+    };
+  }
+
+  /** Copies bytes out of the space. @throws VoidError, AddressFault, ArgumentError, ObjectIoError */
+  read(offset: number, into: Uint8Array): MaybePromise<void> {
+    return transfer(this, "read", offset, into, false);
+  }
+
+  /** Copies bytes into the space. @throws VoidError, RightsError, AddressFault, ArgumentError, ObjectIoError */
+  write(offset: number, from: Uint8Array): MaybePromise<void> {
+    return transfer(this, "write", offset, from, true);
+  }
+
+  #refuse(operation: string, restriction: Restrictions, why: string): void {
+    if ((this.restrictions & restriction) !== 0) throw new RightsError(operation, why);
+  }
+}
+
+function checkSlot(operation: string, index: number): void {
+  if (!Number.isInteger(index) || index < 0 || index >= SLOTS) {
+    throw new ArgumentError(operation, `there is no slot ${index}: slots are 0…${SLOTS - 1}`);
+  }
+}
+
+/**
+ * The page at a page index of a space, with every restriction on the way respected.
+ * @throws VoidError, AddressFault, RightsError
+ */
+export function resolvePage(
+  space: AddressSpaceCapability,
+  pageIndex: number,
+  forWriting: boolean,
+  operation: string,
+): Page {
+  let current = space;
+  let index = pageIndex;
+  let restrictions = 0;
+  for (let depth = 0; depth < MAX_DEPTH; depth++) {
+    const node = openCapability(current, operation);
+    restrictions |= current.restrictions;
+    const at = Math.floor(index / node.slotPages);
+    if (at >= SLOTS) throw new AddressFault(operation, pageIndex * PAGE_SIZE, "lies beyond the end of the space");
+    index -= at * node.slotPages;
+    let slot = node.slots[at];
+    for (let hops = 0; slot !== null && !(slot instanceof Capability); hops++) {
+      if (hops > SLOTS) throw new AddressFault(operation, pageIndex * PAGE_SIZE, "is a window onto itself");
+      restrictions |= slot.restrictions;
+      index += slot.offsetPages;
+      if (index >= node.slotPages) throw new AddressFault(operation, pageIndex * PAGE_SIZE, "lies beyond its window");
+      slot = node.slots[slot.slot];
+    }
+    if (slot === null) throw new AddressFault(operation, pageIndex * PAGE_SIZE, "has no page");
+    if (slot instanceof PageCapability) {
+      if (index !== 0) throw new AddressFault(operation, pageIndex * PAGE_SIZE, "has no page");
+      const page = openCapability(slot, operation);
+      if (forWriting && ((restrictions | slot.restrictions) & NO_CHANGE) !== 0) {
+        throw new RightsError(operation, `the page at offset ${pageIndex * PAGE_SIZE} is read-only here`);
+      }
+      return page;
+    }
+    current = slot;
+  }
+  throw new AddressFault(operation, pageIndex * PAGE_SIZE, "is in a malformed space: it contains itself");
+}
+
+/**
+ * The pages that a byte range touches, in order; all of them exist and allow the access, or nothing is returned.
+ * @throws VoidError, AddressFault, RightsError, ArgumentError
+ */
+export function resolveRange(
+  space: AddressSpaceCapability,
+  offset: number,
+  length: number,
+  forWriting: boolean,
+  operation: string,
+): Page[] {
+  if (!Number.isInteger(offset) || offset < 0 || !Number.isInteger(length) || length < 0) {
+    throw new ArgumentError(operation, `${length} bytes at offset ${offset} is not a range`);
+  }
+  const first = Math.floor(offset / PAGE_SIZE);
+  const count = length === 0 ? 0 : Math.floor((offset + length - 1) / PAGE_SIZE) - first + 1;
+  if (first + count > MAX_PAGES) throw new ArgumentError(operation, `offset ${offset} is beyond any space`);
+  const pages = new Array<Page>(count);
+  for (let i = 0; i < count; i++) pages[i] = resolvePage(space, first + i, forWriting, operation);
+  return pages;
+}
+
+function transfer(
+  space: AddressSpaceCapability,
+  operation: "read" | "write",
+  offset: number,
+  bytes: Uint8Array,
+  forWriting: boolean,
+): MaybePromise<void> {
+  const pages = resolveRange(space, offset, bytes.length, forWriting, `space ${operation}`);
+  for (const page of pages) {
+    if (!page.resident)
+      return demandAll(pages, operation).then(() => transfer(space, operation, offset, bytes, forWriting));
+  }
+  let done = 0;
+  for (const page of pages) {
+    const start = (offset + done) & PAGE_MASK;
+    const chunk = Math.min(PAGE_SIZE - start, bytes.length - done);
+    const at = frameOffset(page.frame) + start;
+    page.referenced = true;
+    if (forWriting) {
+      page.memoryBank.setDirty(page.frame, true);
+      copyBytes(page.memoryBank.bytes, at, bytes, done, chunk);
+    } else {
+      copyBytes(bytes, done, page.memoryBank.bytes, at, chunk);
+    }
+    done += chunk;
+  }
+}
+
+/** Brings all pages in and keeps them there until the last one has come. */
+export async function demandAll(pages: readonly Page[], operation: string): Promise<void> {
+  for (const page of pages) page.interest++;
+  try {
+    for (const page of pages) await page.demand(operation);
+  } finally {
+    for (const page of pages) page.interest--;
+  }
+}
+
+/** Smallest slot size, in pages, with which a node of sixteen slots covers `pages` pages. */
+export function slotPagesFor(pages: number): number {
+  let slotPages = 1;
+  while (slotPages * SLOTS < pages) slotPages *= SLOTS;
+  return slotPages;
+}

@@ -1,0 +1,104 @@
+import { DmaAccess, type Pin, type PinAccess } from "../memory/pin.js";
+import { type PinAuthority, PinPool } from "../memory/pin-budget.js";
+import { type FrameNumber, PAGE_MASK } from "../util/brand.js";
+import type { MaybePromise } from "../util/maybe-promise.js";
+import { type AddressSpaceCapability, demandAll, resolveRange } from "./address-space.js";
+import { Capability, KernelObject, openCapability } from "./capability.js";
+import { ArgumentError, VoidError } from "./errors.js";
+import type { Page } from "./page.js";
+
+/** What is to be pinned: bytes of a space that the requester gave a capability to. */
+export interface PinRequest {
+  readonly space: AddressSpaceCapability;
+  readonly offset: number;
+  readonly length: number;
+  /** `write` (device → memory) needs pages that the requester may write; `read` takes read-only ones too. */
+  readonly access: PinAccess;
+  /** Default: solicited. */
+  readonly pool?: PinPool;
+}
+
+/** The kernel object behind a driver's pin authority. */
+export class PinControl extends KernelObject {
+  constructor(readonly authority: PinAuthority) {
+    super();
+  }
+
+  release(): void {
+    this.authority.end();
+  }
+}
+
+/**
+ * The driver's high privilege: together with a requester's capability to memory it turns a range of a space into frames
+ * that stay where they are, and tells which. Neither of the two capabilities suffices alone.
+ */
+export class PinControlCapability extends Capability<PinControl> {
+  /**
+   * Pins all pages of a range, or none: every page is brought in, checked and pinned before this returns or resolves.
+   * @throws VoidError, RightsError, AddressFault, ArgumentError, PinBoundError, ObjectIoError, PinAuthorityEndedError
+   */
+  pin(request: PinRequest): MaybePromise<Pin> {
+    const { authority } = openCapability(this, "pin");
+    const pool = request.pool ?? PinPool.solicited;
+    const pages = resolve(request);
+    for (let i = 0; i < pages.length; i++) {
+      if (!pages[i].resident) return demandAll(pages, "pin").then(() => this.pin(request));
+    }
+    const frames = new Array<FrameNumber>(pages.length);
+    for (let i = 0; i < pages.length; i++) frames[i] = pages[i].frame;
+    const pin = authority.pin(frames, request.offset & PAGE_MASK, request.length, request.access, pool, () => {
+      if (pages.some((page) => page.destroyed)) throw new VoidError("pin");
+    });
+    if (!(pin instanceof Promise)) {
+      if ((request.access & DmaAccess.write) !== 0) markDirty(pages);
+      return pin;
+    }
+    return this.#granted(pin, pages, request.access);
+  }
+
+  /** Pins now or not at all. @throws PinBusyError besides what {@link pin} throws; an absent page is an AddressFault's kin */
+  tryPin(request: PinRequest): Pin {
+    const { authority } = openCapability(this, "pin");
+    const pages = resolve(request);
+    if (!pages.every((page) => page.resident)) throw new ArgumentError("pin", "a page of the range is not in memory");
+    const frames = pages.map((page) => page.frame);
+    const offset = request.offset & PAGE_MASK;
+    const pin = authority.tryPin(frames, offset, request.length, request.access, request.pool ?? PinPool.solicited);
+    if ((request.access & DmaAccess.write) !== 0) markDirty(pages);
+    return pin;
+  }
+
+  /** Releases a pin: once, by the authority that made it, after its device mappings are gone. @throws PinReleaseError */
+  unpin(pin: Pin): void {
+    openCapability(this, "unpin").authority.unpin(pin);
+  }
+
+  /** While a request waits for the bound its pages must not be evicted: their frames are already named. */
+  async #granted(pin: Promise<Pin>, pages: readonly Page[], access: PinAccess): Promise<Pin> {
+    for (const page of pages) page.interest++;
+    try {
+      const granted = await pin;
+      if ((access & DmaAccess.write) !== 0) markDirty(pages);
+      return granted;
+    } finally {
+      for (const page of pages) page.interest--;
+    }
+  }
+}
+
+function resolve(request: PinRequest): Page[] {
+  const { access, length, pool } = request;
+  if (access !== DmaAccess.read && access !== DmaAccess.write && access !== DmaAccess.both) {
+    throw new ArgumentError("pin", `${access} is not a direction`);
+  }
+  if (pool !== undefined && !Object.values(PinPool).includes(pool))
+    throw new ArgumentError("pin", `${pool} is not a pool`);
+  if (length === 0) throw new ArgumentError("pin", "an empty range cannot be pinned");
+  return resolveRange(request.space, request.offset, length, (access & DmaAccess.write) !== 0, "pin");
+}
+
+/** A device's write goes past every page table: the frame counts as changed from the moment it may happen. */
+function markDirty(pages: readonly Page[]): void {
+  for (const page of pages) page.memoryBank.setDirty(page.frame, true);
+}
