@@ -4,6 +4,8 @@ export interface TerminalLine {
   onInput(listener: (bytes: Uint8Array) => void): void;
   /** Shows bytes at the far end; they may be reused after the call. */
   write(bytes: Uint8Array): void;
+  /** Asks a far end that can to hold its input back (true), or to go on (false). */
+  hold?(on: boolean): void;
   /** Leaves the line, undoing what attaching did to the far end. A second call does nothing. */
   close(): void;
 }
