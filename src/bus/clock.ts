@@ -8,7 +8,7 @@ export interface Timer {
   readonly armed: boolean;
   /** Machine time at which it fires; meaningless while not armed. */
   readonly deadline: Nanoseconds;
-  /** (Re)arms the timer to fire `delay` nanoseconds from now (0: as soon as the machine loop runs). */
+  /** (Re)arms the timer to fire `delay` nanoseconds from now (0: as soon as the machine loop runs; Infinity: never). */
   arm(delay: number): void;
   cancel(): void;
 }
@@ -74,8 +74,9 @@ export class Clock {
 
   /** Lets virtual time jump forward to the next timer. @returns false when there is none, or time is not virtual */
   skipToNextTimer(): boolean {
-    if (this.#heap.length === 0 || this.#source !== null) return false;
-    this.#virtualNow = Math.max(this.#virtualNow, this.#heap[0].deadline);
+    const deadline = this.nextDeadline();
+    if (deadline === Number.POSITIVE_INFINITY || this.#source !== null) return false;
+    this.#virtualNow = Math.max(this.#virtualNow, deadline);
     return true;
   }
 

@@ -1,8 +1,10 @@
 import type { Clock } from "./clock.js";
 import type { InterruptController } from "./interrupts.js";
 
-/** A guard against devices and drivers that keep each other busy for ever without time passing. */
+/** A guard against devices and drivers that keep each other busy for ever: after so many rounds the host has its turn… */
 const ROUNDS_BEFORE_TURN = 10_000;
+/** …and virtual time passes, as it would on a real machine, so that watchdogs get to see it. */
+const NANOSECONDS_A_ROUND = 1000;
 
 export interface EventLoopOptions {
   /** Lets everything that the host has ready (promises, I/O) run: one turn of its own event loop. */
@@ -28,7 +30,10 @@ export class EventLoop {
     this.#newAlarm();
   }
 
-  /** Declares that something outside (a socket, a worker) may still cause events: the loop waits for it. */
+  /**
+   * Declares that something outside (a socket, a file being read) may still cause events: the loop waits for it, and
+   * virtual time stands still meanwhile, lest a time-out beats an answer that is only slow outside.
+   */
   hold(): () => void {
     this.#external++;
     let held = true;
@@ -45,15 +50,15 @@ export class EventLoop {
     this.#wake();
   }
 
-  /** Runs interrupts and due timers without letting time or clients pass. @returns whether there was anything to do */
+  /**
+   * Runs interrupts and due timers without letting time or clients pass.
+   * @returns false if there was still something to do after very many rounds
+   */
   runReady(): boolean {
-    let any = false;
     for (let round = 0; round < ROUNDS_BEFORE_TURN; round++) {
-      const count = this.interrupts.dispatch() + this.clock.runDue();
-      if (count === 0) return any;
-      any = true;
+      if (this.interrupts.dispatch() + this.clock.runDue() === 0) return true;
     }
-    return any;
+    return false;
   }
 
   /**
@@ -62,15 +67,18 @@ export class EventLoop {
    */
   async run(done: () => boolean): Promise<boolean> {
     for (;;) {
-      this.runReady();
+      const idle = this.runReady();
       await null;
-      if (this.interrupts.hasPending || this.clock.nextDeadline() <= this.clock.now()) continue;
+      if (!idle) this.clock.advance(ROUNDS_BEFORE_TURN * NANOSECONDS_A_ROUND);
+      else if (this.interrupts.hasPending || this.clock.nextDeadline() <= this.clock.now()) continue;
       await this.options.turn();
       if (done()) return true;
       if (this.interrupts.hasPending || this.clock.nextDeadline() <= this.clock.now()) continue;
       const deadline = this.clock.nextDeadline();
-      if (deadline !== Number.POSITIVE_INFINITY) {
-        if (!this.clock.skipToNextTimer()) await this.#sleepUntil(deadline);
+      if (deadline !== Number.POSITIVE_INFINITY && !this.clock.isVirtual) {
+        await this.#sleepUntil(deadline);
+      } else if (deadline !== Number.POSITIVE_INFINITY && this.#external === 0) {
+        this.clock.skipToNextTimer();
       } else if (this.#external > 0) {
         await this.#sleepUntil(Number.POSITIVE_INFINITY);
       } else {

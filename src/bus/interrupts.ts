@@ -29,7 +29,8 @@ const LAST_MESSAGE_VECTOR = 0xfe;
  */
 export class InterruptLine {
   readonly #controller: InterruptController;
-  readonly #handlers: InterruptHandler[] = [];
+  /** Replaced, never changed: handlers attach and detach others while they run. */
+  #handlers: readonly InterruptHandler[] = [];
   #sources = 0;
   #latched = false;
   #masked = false;
@@ -67,12 +68,14 @@ export class InterruptLine {
   }
 
   attach(handler: InterruptHandler): () => void {
-    this.#handlers.push(handler);
+    let live = true;
+    const attached: InterruptHandler = () => live && handler();
+    this.#handlers = [...this.#handlers, attached];
     this.#unhandled = 0;
     if (this.asserted) this.#controller.queue(this);
     return () => {
-      const at = this.#handlers.indexOf(handler);
-      if (at >= 0) this.#handlers.splice(at, 1);
+      live = false;
+      this.#handlers = this.#handlers.filter((other) => other !== attached);
     };
   }
 
@@ -94,11 +97,12 @@ export class InterruptLine {
 
   /** @internal @returns whether the line must be delivered again */
   deliver(): boolean {
-    if (this.#masked || !this.asserted || this.#handlers.length === 0) return false;
+    const handlers = this.#handlers;
+    if (this.#masked || !this.asserted || handlers.length === 0) return false;
     this.#latched = false;
     this.delivered++;
     let handled = false;
-    for (let i = 0; i < this.#handlers.length; i++) handled = this.#handlers[i]() || handled;
+    for (let i = 0; i < handlers.length; i++) handled = handlers[i]() || handled;
     if (handled || this.trigger === "edge") {
       this.#unhandled = 0;
     } else if (++this.#unhandled >= UNHANDLED_LIMIT) {
@@ -149,7 +153,7 @@ export class InterruptController {
   }
 
   release(line: InterruptLine): void {
-    this.#byVector.delete(line.vector);
+    if (this.#byVector.get(line.vector) === line) this.#byVector.delete(line.vector);
   }
 
   isMessageAddress(address: number): boolean {

@@ -1,10 +1,10 @@
-import { BANK_SHIFT, frameOffset, type PhysicalMemory } from "../memory/physical-memory.js";
+import { BANK_SHIFT, frameOffset, type PhysicalMemory, pagesSpanned } from "../memory/physical-memory.js";
 import { DmaAccess, type Pin, type PinAccess } from "../memory/pin.js";
 import { type FrameNumber, type IoAddress, PAGE_MASK, PAGE_SHIFT, PAGE_SIZE } from "../util/brand.js";
 import { copyBytes, hex } from "../util/bytes.js";
 import { KorralError } from "../util/errors.js";
 import { EventSource } from "../util/events.js";
-import { IoWindow } from "./io-window.js";
+import { IoWindow, NARROWEST, WIDEST } from "./io-window.js";
 
 /** Why a device's access was refused. */
 export type DmaRefusal =
@@ -68,13 +68,14 @@ export interface DmaPort {
 export class IoMmu {
   readonly events = new EventSource<IoMmuEvents>();
   readonly #contexts: IoMmuContext[] = [];
+  #attached = 0;
   faults = 0;
 
   constructor(readonly memory: PhysicalMemory) {}
 
   /** @param device unique name for messages (`nvme 0000:00:03.0`) */
   attach(device: string): IoMmuContext {
-    const context = new IoMmuContext(this, device, this.#contexts.length);
+    const context = new IoMmuContext(this, device, this.#attached++);
     this.#contexts.push(context);
     return context;
   }
@@ -95,9 +96,6 @@ export class IoMmu {
     return null;
   }
 }
-
-/** Device addresses of at most this many bits are served from below the device's mask; wider ones from high windows. */
-const WIDE_ADDRESS_BITS = 44;
 
 /**
  * One device's I/O address space: byte-exact intervals, each on a live pin.
@@ -157,7 +155,13 @@ export class IoMmuContext implements DmaPort {
     aligned = false,
   ): IoAddress {
     if (!pin.live) throw new IoMmuError("map-not-pinned", `${site} maps frames that are not pinned: pin them first`);
-    if (!(length > 0) || offset < 0 || offset + length > pin.length) {
+    if (
+      !Number.isInteger(offset) ||
+      !Number.isInteger(length) ||
+      length < 1 ||
+      offset < 0 ||
+      offset + length > pin.length
+    ) {
       throw new IoMmuError(
         "map-bounds",
         `${site} maps bytes ${offset}…${offset + length} of a pin of ${pin.length} bytes`,
@@ -167,7 +171,7 @@ export class IoMmuContext implements DmaPort {
       throw new IoMmuError("map-direction", `${site} maps for a direction that its pin was not made for`);
     }
     const from = pin.offset + offset;
-    const pages = ((from & PAGE_MASK) + length + PAGE_MASK) >>> PAGE_SHIFT;
+    const pages = pagesSpanned(from, length);
     const window = this.#window(addressBits);
     const page = window.findRun(pages, aligned);
     if (page < 0) {
@@ -204,7 +208,8 @@ export class IoMmuContext implements DmaPort {
     const pin = entry > 0 ? this.#pin[entry] : null;
     if (window === null || entry <= 0 || pin === null) {
       const history = this.recordAt(address);
-      const tail = history === null ? "nothing was ever mapped there" : `it was unmapped by ${history.unmapSite}`;
+      const tail =
+        history === null ? "nothing is known to have been mapped there" : `it was unmapped by ${history.unmapSite}`;
       throw new IoMmuError("unmap-unmapped", `${site} unmaps ${hex(address)} of ${this.device}, but ${tail}`);
     }
     if (this.#start[entry] !== address) {
@@ -213,7 +218,7 @@ export class IoMmuContext implements DmaPort {
         `${site} unmaps ${hex(address)} of ${this.device}, which lies inside the mapping at ${hex(this.#start[entry])}`,
       );
     }
-    window.clear(page, (((address as number) & PAGE_MASK) + this.#length[entry] + PAGE_MASK) >>> PAGE_SHIFT, entry);
+    window.clear(page, pagesSpanned(address % PAGE_SIZE, this.#length[entry]), entry);
     this.#pin[entry] = null;
     this.#unmapSite[entry] = site;
     this.#spare.push(entry);
@@ -355,15 +360,15 @@ export class IoMmuContext implements DmaPort {
   }
 
   #window(addressBits: number): IoWindow {
-    const bits = Math.min(addressBits, WIDE_ADDRESS_BITS);
+    const bits = Math.min(addressBits, WIDEST);
     for (let i = 0; i < this.#windows.length; i++) if (this.#windows[i].addressBits === bits) return this.#windows[i];
-    if (!Number.isInteger(addressBits) || addressBits < 24 || addressBits > 64) {
+    if (!Number.isInteger(bits) || bits < NARROWEST) {
       throw new IoMmuError(
         "address-bits",
-        `${this.device} asks for ${addressBits}-bit I/O addresses: 24 to 64 are possible`,
+        `${this.device} asks for ${addressBits}-bit I/O addresses: ${NARROWEST} to 64 are possible`,
       );
     }
-    const window = IoWindow.forDevice(bits, this.ordinal, this.#windows);
+    const window = IoWindow.forDevice(bits, this.ordinal);
     this.#windows.push(window);
     return window;
   }

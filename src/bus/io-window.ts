@@ -2,18 +2,19 @@ import { PAGE_SHIFT, PAGE_SIZE } from "../util/brand.js";
 
 /** Pages of a window when the device's mask leaves room: 512 MiB of addresses. */
 const FULL_PAGES = 1 << 17;
+const FULL_BYTES = FULL_PAGES * PAGE_SIZE;
+/** Fewer bits than these no bus master has (ISA). */
+export const NARROWEST = 24;
+/** Device addresses of at least this many bits are served from the wide windows. */
+export const WIDEST = 44;
 /** Wide windows start here, far from where memory, BARs and kernel addresses are, so that they stand out in a trace. */
 const WIDE_BASE = 0xd3a_0000_0000;
 const WIDE_STRIDE = 0x4000_0000;
+const WIDE_PLACES = (2 ** WIDEST - WIDE_BASE) / WIDE_STRIDE;
 /** Addresses below 1 MiB are never given out: a small number that got lost is then never somebody's buffer. */
 const LOWEST = 0x10_0000;
 /** 32-bit windows keep below the interrupt window and the BARs at 0xe0000000. */
 const HIGHEST_32 = 0xe000_0000;
-
-interface AddressRange {
-  readonly base: number;
-  readonly end: number;
-}
 
 /**
  * A range of I/O addresses of one device. Per page: the mapping it belongs to (0: none yet; negative: one that was taken
@@ -37,25 +38,20 @@ export class IoWindow {
     this.end = base + pages * PAGE_SIZE;
   }
 
-  /** @param taken the device's other windows, which this one must not overlap */
-  static forDevice(addressBits: number, ordinal: number, taken: readonly AddressRange[]): IoWindow {
-    if (addressBits >= 44) return new IoWindow(WIDE_BASE + ordinal * WIDE_STRIDE, FULL_PAGES, addressBits);
-    const bytes = FULL_PAGES * PAGE_SIZE;
-    let top = addressBits >= 32 ? HIGHEST_32 : 2 ** addressBits;
-    let bottom = LOWEST;
-    // Devices of equal width get neighbouring windows where they fit, so that one's address is not another's.
-    if (top - bottom >= bytes * 2) {
-      const places = Math.floor((top - bytes) / bytes);
-      top -= (ordinal % places) * bytes;
+  /**
+   * A width's window lies where the next narrower width does not reach, so the windows of a device never overlap.
+   * Devices of equal width get different places where there are any, so that one's address is not another's.
+   * @param addressBits {@link NARROWEST} … {@link WIDEST}
+   */
+  static forDevice(addressBits: number, ordinal: number): IoWindow {
+    if (addressBits === WIDEST) {
+      return new IoWindow(WIDE_BASE + (ordinal % WIDE_PLACES) * WIDE_STRIDE, FULL_PAGES, addressBits);
     }
-    for (const range of taken) {
-      if (range.base < top && range.end > bottom) {
-        if (top - range.end >= range.base - bottom) bottom = range.end;
-        else top = range.base;
-      }
-    }
-    const pages = Math.max(4, Math.min(FULL_PAGES, Math.floor((top - bottom) / PAGE_SIZE)));
-    return new IoWindow(top - pages * PAGE_SIZE, pages, addressBits);
+    const bottom = addressBits === NARROWEST ? LOWEST : 2 ** (addressBits - 1);
+    const top = addressBits === 32 ? HIGHEST_32 : 2 ** addressBits;
+    const places = Math.max(1, Math.floor((top - bottom) / FULL_BYTES));
+    const pages = Math.min(FULL_PAGES, (top - bottom) / PAGE_SIZE);
+    return new IoWindow(top - (ordinal % places) * FULL_BYTES - pages * PAGE_SIZE, pages, addressBits);
   }
 
   pageOf(address: number): number {

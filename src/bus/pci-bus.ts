@@ -1,3 +1,4 @@
+import { KorralError } from "../util/errors.js";
 import { EventSource } from "../util/events.js";
 import type { Clock } from "./clock.js";
 import type { AccessSize, DeviceFactory, DeviceHost, PciDevice } from "./device.js";
@@ -15,6 +16,10 @@ export interface DeviceViolation {
 export interface PciBusEvents {
   violation: DeviceViolation;
 }
+
+/** Slots as on a PC, where the first three are the chipset's; a bus has 32. */
+const FIRST_DEVICE = 3;
+const LAST_DEVICE = 31;
 
 /** A value that no device drives onto the bus. */
 function ones(size: AccessSize): number {
@@ -109,7 +114,6 @@ export class PciSlot<Device extends PciDevice = PciDevice> {
 export class PciBus {
   readonly events = new EventSource<PciBusEvents>();
   readonly slots: PciSlot[] = [];
-  #nextDevice = 3;
 
   constructor(
     readonly clock: Clock,
@@ -117,10 +121,9 @@ export class PciBus {
     readonly iommu: IoMmu,
   ) {}
 
-  /** Puts a device into the next free slot. */
+  /** Puts a device into the first free slot. @throws KorralError when all are taken */
   plug<Device extends PciDevice>(model: string, factory: DeviceFactory<Device>): PciSlot<Device> {
-    const address = `0000:00:${this.#nextDevice.toString(16).padStart(2, "0")}.0`;
-    this.#nextDevice++;
+    const address = this.#freeAddress(model);
     const slot = new PciSlot<Device>(this, address, model, factory);
     this.slots.push(slot);
     return slot;
@@ -131,5 +134,13 @@ export class PciBus {
     this.iommu.detach(slot.dma);
     const at = this.slots.indexOf(slot);
     if (at >= 0) this.slots.splice(at, 1);
+  }
+
+  #freeAddress(model: string): string {
+    for (let device = FIRST_DEVICE; device <= LAST_DEVICE; device++) {
+      const address = `0000:00:${device.toString(16).padStart(2, "0")}.0`;
+      if (!this.slots.some((slot) => slot.address === address)) return address;
+    }
+    throw new KorralError("no-pci-slot", `the PCI bus has no free slot for ${model}: unplug a device first`, 2);
   }
 }

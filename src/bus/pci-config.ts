@@ -1,4 +1,5 @@
 import { KorralError } from "../util/errors.js";
+import { StateReader } from "../util/state-reader.js";
 
 /** Offsets in the type 0 header (PCI Local Bus Specification 3.0, §6.1). */
 export const PciRegister = {
@@ -34,9 +35,12 @@ export const PciCommand = {
 export const PciStatus = { interrupt: 1 << 3, capabilities: 1 << 4, receivedMasterAbort: 1 << 13 } as const;
 
 const COMMAND_WRITABLE = 0x0547;
+const BARS = 6;
+const LARGEST_BAR = 2 ** 31;
 /** Error bits that software clears by writing ones. */
 const STATUS_WRITE_ONE_CLEARS = 0xf900;
 const FIRST_CAPABILITY = 0x40;
+const CONFIG_BYTES = 256;
 
 export interface PciIdentity {
   vendorId: number;
@@ -73,12 +77,12 @@ export interface PciConfigState {
  */
 export class PciConfigSpace {
   readonly bars: (Bar | undefined)[] = [];
-  /** Runs after any write that changed a byte. */
+  /** Runs after any write, with the bytes that it covered; after a reset or restore with all of them. */
   onWrite: ((offset: number, size: number) => void) | null = null;
-  readonly #bytes = new Uint8Array(256);
-  readonly #writable = new Uint8Array(256);
-  readonly #clearable = new Uint8Array(256);
-  readonly #initial = new Uint8Array(256);
+  readonly #bytes = new Uint8Array(CONFIG_BYTES);
+  readonly #writable = new Uint8Array(CONFIG_BYTES);
+  readonly #clearable = new Uint8Array(CONFIG_BYTES);
+  readonly #initial = new Uint8Array(CONFIG_BYTES);
   #lastCapability = 0;
   #nextFree = FIRST_CAPABILITY;
   #powerManagement = 0;
@@ -107,8 +111,10 @@ export class PciConfigSpace {
   /** Declares a base address register (§6.2.5.1). Call before the device is used. */
   addBar(index: number, kind: BarKind, size: number, prefetchable = false): Bar {
     const least = kind === "io" ? 4 : 16;
-    if (size < least || (size & (size - 1)) !== 0)
+    if (!(size >= least && size <= LARGEST_BAR && Number.isInteger(Math.log2(size))))
       throw new KorralError("bar-size", `a BAR of ${size} bytes is not possible`);
+    if (!(index >= 0 && index + (kind === "memory64" ? 1 : 0) < BARS))
+      throw new KorralError("bar-index", `there is no room for a ${kind} BAR ${index}: a function has ${BARS}`);
     const bar: Bar = { index, kind, size, prefetchable };
     this.bars[index] = bar;
     const at = PciRegister.bar0 + 4 * index;
@@ -131,7 +137,7 @@ export class PciConfigSpace {
 
   /** The same at an offset that the data sheet prescribes. */
   addCapabilityAt(id: number, offset: number, length: number): number {
-    if (offset + length > 256) throw new KorralError("capability-space", "no room for another PCI capability");
+    if (offset + length > CONFIG_BYTES) throw new KorralError("capability-space", "no room for another PCI capability");
     this.#nextFree = Math.max(this.#nextFree, (offset + length + 3) & ~3);
     this.preset(offset, id, 1);
     if (this.#lastCapability === 0) {
@@ -186,12 +192,13 @@ export class PciConfigSpace {
   /** @returns unsigned; what lies outside the 256 bytes reads as ones */
   read(offset: number, size: 1 | 2 | 4): number {
     let value = 0;
-    for (let i = size - 1; i >= 0; i--) value = value * 256 + (offset + i < 256 ? this.#bytes[offset + i] : 0xff);
+    for (let i = size - 1; i >= 0; i--)
+      value = value * 256 + (offset + i < CONFIG_BYTES ? this.#bytes[offset + i] : 0xff);
     return value;
   }
 
   write(offset: number, size: 1 | 2 | 4, value: number): void {
-    for (let i = 0; i < size && offset + i < 256; i++) {
+    for (let i = 0; i < size && offset + i < CONFIG_BYTES; i++) {
       const at = offset + i;
       const byte = (value >>> (8 * i)) & 0xff;
       const kept = this.#bytes[at] & ~this.#writable[at] & ~(byte & this.#clearable[at]);
@@ -213,16 +220,18 @@ export class PciConfigSpace {
   /** Back to the state after power-on. */
   reset(): void {
     this.#bytes.set(this.#initial);
-    this.onWrite?.(0, 4);
+    this.onWrite?.(0, CONFIG_BYTES);
   }
 
   snapshot(): PciConfigState {
     return { bytes: [...this.#bytes] };
   }
 
-  restore(state: PciConfigState): void {
-    this.#bytes.set(state.bytes);
-    this.onWrite?.(0, 4);
+  /** @throws InputError */
+  restore(state: unknown): void {
+    const reader = new StateReader("PCI configuration space", state);
+    this.#bytes.set(reader.numbers("bytes", CONFIG_BYTES, CONFIG_BYTES, 0xff));
+    this.onWrite?.(0, CONFIG_BYTES);
   }
 
   #get16(offset: number): number {

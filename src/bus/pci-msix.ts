@@ -1,3 +1,4 @@
+import { StateReader } from "../util/state-reader.js";
 import type { AccessSize, DeviceHost } from "./device.js";
 import type { PciConfigSpace } from "./pci-config.js";
 
@@ -49,7 +50,7 @@ export class MsiX {
   }
 
   get pendingBytes(): number {
-    return this.#pending.length * 8;
+    return 8 * Math.ceil(this.vectors / 64);
   }
 
   /** Signals a vector: sends its message, or leaves it pending while masked. */
@@ -98,9 +99,13 @@ export class MsiX {
     return { table: [...this.#table], pending: [...this.#pending] };
   }
 
-  restore(state: MsiXState): void {
-    this.#table.set(state.table);
-    this.#pending.set(state.pending);
+  /** @throws InputError */
+  restore(state: unknown): void {
+    const reader = new StateReader("MSI-X", state);
+    const table = reader.numbers("table", this.#table.length, this.#table.length, 0xffff_ffff);
+    const pending = reader.numbers("pending", this.#pending.length, this.#pending.length, 0xffff_ffff);
+    this.#table.set(table);
+    this.#pending.set(pending);
   }
 
   get #control(): number {

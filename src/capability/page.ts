@@ -72,6 +72,7 @@ export class Page extends KernelObject {
 
   /** @internal The fetch has failed: the page is absent again, whoever waited gets the error. */
   failed(error: Error): void {
+    this.fetching = false;
     this.#dropFrame();
     this.stalled.fail(error);
   }

@@ -1,4 +1,5 @@
 import { OutOfMemoryError } from "../memory/physical-memory.js";
+import type { FrameNumber } from "../util/brand.js";
 import type { MaybePromise } from "../util/maybe-promise.js";
 import { AddressSpace, AddressSpaceCapability, SLOTS, slotPagesFor } from "./address-space.js";
 import { Capability, KernelObject, openCapability } from "./capability.js";
@@ -111,9 +112,7 @@ export class SpaceBankCapability extends Capability<SpaceBank> {
   page(): PageCapability {
     const bank = openCapability(this, "buy page");
     bank.reserve(1);
-    const page = new Page(bank.kernel, null);
-    page.frame = bank.kernel.allocateFrame();
-    return new PageCapability(bank.adopt(page));
+    return newPage(bank, bank.kernel.allocateFrame());
   }
 
   /**
@@ -136,15 +135,19 @@ export class SpaceBankCapability extends Capability<SpaceBank> {
     return new AddressSpaceCapability(bank.adopt(new AddressSpace(slotPages)));
   }
 
-  /** Buys a whole region: `pages` fresh pages from offset 0 of a space of their own. All or nothing. */
-  region(request: { pages: number }): AddressSpaceCapability {
+  /**
+   * Buys a whole region: `pages` fresh pages from offset 0 of a space of their own. All or nothing.
+   * @param request `contiguous`: in neighbouring frames, for a driver's rings
+   */
+  region(request: { pages: number; contiguous?: boolean }): AddressSpaceCapability {
     const bank = openCapability(this, "buy region");
     const { pages } = request;
     if (!Number.isInteger(pages) || pages < 1)
       throw new ArgumentError("buy region", `${pages} is not a number of pages`);
     bank.reserve(pages + nodesFor(pages));
     if (pages > bank.kernel.freeFrames) throw new OutOfMemoryError(bank.kernel.ram, pages);
-    return this.#tree(pages, slotPagesFor(pages));
+    const frames = request.contiguous === true ? bank.kernel.ram.allocateRun(pages) : null;
+    return this.#tree(bank, pages, slotPagesFor(pages), frames?.values() ?? null);
   }
 
   endpoint(): EndpointCapability {
@@ -197,13 +200,28 @@ export class SpaceBankCapability extends Capability<SpaceBank> {
     return object;
   }
 
-  #tree(pages: number, slotPages: number): AddressSpaceCapability {
+  #tree(
+    bank: SpaceBank,
+    pages: number,
+    slotPages: number,
+    frames: Iterator<FrameNumber> | null,
+  ): AddressSpaceCapability {
     const node = this.space(slotPages);
     for (let slot = 0, left = pages; left > 0; slot++, left -= slotPages) {
-      node.setSlot(slot, slotPages === 1 ? this.page() : this.#tree(Math.min(left, slotPages), slotPages / SLOTS));
+      const child =
+        slotPages === 1
+          ? newPage(bank, frames?.next().value ?? bank.kernel.allocateFrame())
+          : this.#tree(bank, Math.min(left, slotPages), slotPages / SLOTS, frames);
+      node.setSlot(slot, child);
     }
     return node;
   }
+}
+
+function newPage(bank: SpaceBank, frame: FrameNumber): PageCapability {
+  const page = new Page(bank.kernel, null);
+  page.frame = frame;
+  return new PageCapability(bank.adopt(page));
 }
 
 /** Nodes of the smallest tree over so many pages. */

@@ -1,4 +1,4 @@
-import { type FrameNumber, type MachinePhysical, PAGE_MASK, PAGE_SHIFT, PAGE_SIZE } from "../util/brand.js";
+import { type FrameNumber, type MachinePhysical, PAGE_MASK, PAGE_SIZE } from "../util/brand.js";
 import { EnvironmentError, KorralError } from "../util/errors.js";
 
 /** Frames per 4 GiB of machine-physical space: a frame number is bank × 2^20 + index. */
@@ -47,8 +47,12 @@ export class Bank {
     readonly index: number,
     byteLength: number,
   ) {
-    if (!Number.isInteger(byteLength) || byteLength <= 0 || byteLength >= BANK_BYTES) {
-      throw new KorralError("bank-size", `a bank of ${byteLength} bytes is not possible: choose 4 KiB to 4 GiB`, 2);
+    if (!Number.isInteger(byteLength) || byteLength < PAGE_SIZE || byteLength >= BANK_BYTES) {
+      throw new KorralError(
+        "bank-size",
+        `a bank of ${byteLength} bytes is not possible: choose 4 KiB or more, and less than 4 GiB`,
+        2,
+      );
     }
     const pages = Math.ceil(byteLength / WASM_PAGE);
     try {
@@ -82,6 +86,31 @@ export class Bank {
     this.#dirty[at] = 0;
     this.bytes.fill(0, at * PAGE_SIZE, (at + 1) * PAGE_SIZE);
     return ((this.index << BANK_SHIFT) | at) as FrameNumber;
+  }
+
+  /**
+   * Takes neighbouring free frames, filled with zeroes: rings that a driver looks at as one piece. Not for hot paths.
+   * @throws OutOfMemoryError when there is no such run
+   */
+  allocateRun(count: number): FrameNumber[] {
+    let run = 0;
+    for (let at = 0; at < this.frames; at++) {
+      run = this.#states[at] === FrameState.free ? run + 1 : 0;
+      if (run < count) continue;
+      const first = at - count + 1;
+      // The free list in its order, without the run.
+      let kept = 0;
+      for (let i = 0; i < this.#free; i++) {
+        const free = this.#freeList[i];
+        if (free < first || free > at) this.#freeList[kept++] = free;
+      }
+      this.#free = kept;
+      this.#states.fill(FrameState.resident, first, at + 1);
+      this.#dirty.fill(0, first, at + 1);
+      this.bytes.fill(0, first * PAGE_SIZE, (at + 1) * PAGE_SIZE);
+      return Array.from({ length: count }, (_, i) => ((this.index << BANK_SHIFT) | (first + i)) as FrameNumber);
+    }
+    throw new OutOfMemoryError(this, count);
   }
 
   /** Gives a frame back; it must not be pinned. */
@@ -149,5 +178,5 @@ export function frameAddress(frame: FrameNumber): MachinePhysical {
 
 /** Number of 4 KiB pages that `length` bytes from `offset` touch. */
 export function pagesSpanned(offset: number, length: number): number {
-  return ((offset & PAGE_MASK) + length + PAGE_MASK) >>> PAGE_SHIFT;
+  return Math.floor(((offset & PAGE_MASK) + length + PAGE_MASK) / PAGE_SIZE);
 }

@@ -1,0 +1,79 @@
+import type { BpfProgram } from "../filter/bpf.js";
+import { Demultiplexer } from "../filter/packet-filter.js";
+import type { PacketRing } from "./packet-ring.js";
+import type { TransferStatistics } from "./statistics.js";
+
+/** A client that receives frames. */
+export interface ReceiveSession {
+  readonly name: string;
+  readonly program: BpfProgram;
+  readonly ring: PacketRing;
+}
+
+/**
+ * Case 3: unsolicited input. The device delivers into the driver's ring; a filter finds the recipient, and the frame is
+ * copied into memory that this client provides. No room: that frame is dropped and counted, nobody ever waits.
+ *
+ * Precedence: a frame goes to the first session, in the order of their opening, whose filter accepts it; what no filter
+ * accepts goes to the default session, if there is one.
+ */
+export class ReceiveDemultiplexer {
+  readonly #memory: WebAssembly.Memory;
+  readonly #bytes: Uint8Array;
+  readonly #statistics: TransferStatistics;
+  readonly #sessions: ReceiveSession[] = [];
+  #default: ReceiveSession | null = null;
+  #demultiplexer: Demultiplexer;
+
+  /** @param memory the bank that the driver's receive buffers lie in */
+  constructor(memory: WebAssembly.Memory, statistics: TransferStatistics) {
+    this.#memory = memory;
+    this.#bytes = new Uint8Array(memory.buffer);
+    this.#statistics = statistics;
+    this.#demultiplexer = new Demultiplexer([], memory);
+  }
+
+  get sessions(): readonly ReceiveSession[] {
+    return this.#sessions;
+  }
+
+  open(session: ReceiveSession): void {
+    this.#sessions.push(session);
+    this.#rebuild();
+  }
+
+  close(session: ReceiveSession): void {
+    const at = this.#sessions.indexOf(session);
+    if (at >= 0) this.#sessions.splice(at, 1);
+    if (this.#default === session) this.#default = null;
+    this.#rebuild();
+  }
+
+  /** Who gets what no filter accepts. */
+  setDefault(session: ReceiveSession | null): void {
+    this.#default = session;
+  }
+
+  /** Hands on a frame that lies in the bank. @returns whether a client got it */
+  deliver(offset: number, length: number): boolean {
+    const index = this.#demultiplexer.classify(offset, length, length);
+    const session = index >= 0 ? this.#sessions[index] : this.#default;
+    if (session === null) {
+      this.#statistics.unclaimed++;
+      return false;
+    }
+    if (!session.ring.deliver(this.#bytes, offset, length)) {
+      this.#statistics.dropped++;
+      return false;
+    }
+    this.#statistics.countCopy(length);
+    return true;
+  }
+
+  #rebuild(): void {
+    this.#demultiplexer = new Demultiplexer(
+      this.#sessions.map((session) => session.program),
+      this.#memory,
+    );
+  }
+}

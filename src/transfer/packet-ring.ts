@@ -1,0 +1,161 @@
+import { type AddressSpaceCapability, resolveRange } from "../capability/address-space.js";
+import { Capability, KernelObject, openCapability } from "../capability/capability.js";
+import { ArgumentError, VoidError } from "../capability/errors.js";
+import type { Page } from "../capability/page.js";
+import { frameOffset } from "../memory/physical-memory.js";
+import { type FrameNumber, PAGE_MASK, PAGE_SIZE } from "../util/brand.js";
+import { copyBytes } from "../util/bytes.js";
+import type { MaybePromise } from "../util/maybe-promise.js";
+
+const MAX_SLOTS = 65_536;
+const SMALLEST_SLOT = 60;
+
+/** Memory that a client provides for frames: a range of its own space, cut into equal slots. */
+export interface RingRequest {
+  readonly space: AddressSpaceCapability;
+  readonly offset: number;
+  readonly slots: number;
+  /** Bytes a slot: the longest frame that the client takes whole. */
+  readonly slotBytes: number;
+}
+
+/**
+ * A ring of client-provided buffers that frames are put into, oldest first. The producer never waits: a full ring drops
+ * that frame and counts it.
+ */
+export class PacketRing extends KernelObject {
+  readonly #pages: readonly Page[];
+  readonly #frames: readonly FrameNumber[];
+  readonly #allocations: readonly number[];
+  readonly #lengths: Int32Array;
+  readonly #start: number;
+  #produced = 0;
+  #consumed = 0;
+  /** Frames lost because every slot was in use. */
+  full = 0;
+  /** Frames lost because the client has destroyed, or lost the right to, the memory it provided. */
+  gone = 0;
+  /** Frames that were longer than a slot: cut to it. */
+  cut = 0;
+  delivered = 0;
+  bytes = 0;
+
+  constructor(readonly request: RingRequest) {
+    super();
+    const { space, offset, slots, slotBytes } = request;
+    if (!Number.isInteger(slots) || slots < 1 || slots > MAX_SLOTS) {
+      throw new ArgumentError("packet ring", `${slots} slots: 1…${MAX_SLOTS} are possible`);
+    }
+    if (!Number.isInteger(slotBytes) || slotBytes < SMALLEST_SLOT || slotBytes > 65_536) {
+      throw new ArgumentError("packet ring", `slots of ${slotBytes} bytes: ${SMALLEST_SLOT}…65536 are possible`);
+    }
+    this.#pages = resolveRange(space, offset, slots * slotBytes, true, "packet ring");
+    if (!this.#pages.every((page) => page.resident)) {
+      throw new ArgumentError("packet ring", "a page of the buffers is not in memory: touch it first");
+    }
+    this.#frames = this.#pages.map((page) => page.frame);
+    this.#allocations = this.#pages.map((page) => page.allocation);
+    this.#lengths = new Int32Array(slots);
+    this.#start = offset & PAGE_MASK;
+  }
+
+  get waiting(): number {
+    return this.#produced - this.#consumed;
+  }
+
+  /** Frames lost for whatever reason. */
+  get dropped(): number {
+    return this.full + this.gone;
+  }
+
+  /** Copies a frame into the next slot. @returns false if it was dropped */
+  deliver(bytes: Uint8Array, offset: number, length: number): boolean {
+    const slot = this.reserve();
+    if (slot < 0) return false;
+    const { slotBytes } = this.request;
+    const count = Math.min(length, slotBytes);
+    const at = this.#start + slot * slotBytes;
+    for (let done = 0; done < count; ) {
+      const page = (at + done) >>> 12;
+      const inPage = (at + done) & PAGE_MASK;
+      const chunk = Math.min(PAGE_SIZE - inPage, count - done);
+      const frame = this.#frames[page];
+      if (this.#pages[page].frame !== frame || this.#pages[page].allocation !== this.#allocations[page]) {
+        this.gone++;
+        return false;
+      }
+      const bank = this.#pages[page].memoryBank;
+      bank.setDirty(frame, true);
+      copyBytes(bank.bytes, frameOffset(frame) + inPage, bytes, offset + done, chunk);
+      done += chunk;
+    }
+    this.commit(slot, count, length > slotBytes);
+    return true;
+  }
+
+  /** @returns the slot that the next frame goes to, or −1 and counts the drop when all are in use */
+  reserve(): number {
+    if (this.#produced - this.#consumed >= this.request.slots || this.destroyed) {
+      this.full++;
+      return -1;
+    }
+    return this.#produced % this.request.slots;
+  }
+
+  /** The frame is in its slot. */
+  commit(slot: number, length: number, cut: boolean): void {
+    this.#lengths[slot] = length;
+    this.#produced++;
+    this.delivered++;
+    this.bytes += length;
+    if (cut) this.cut++;
+    if (this.stalled.length > 0) this.stalled.wake();
+  }
+
+  /** @returns the length of the oldest frame, or −1 */
+  peek(): number {
+    return this.#produced === this.#consumed ? -1 : this.#lengths[this.#consumed % this.request.slots];
+  }
+
+  /** Offset, in the client's space, of the oldest frame. */
+  get offset(): number {
+    return this.request.offset + (this.#consumed % this.request.slots) * this.request.slotBytes;
+  }
+
+  shift(): void {
+    if (this.#produced !== this.#consumed) this.#consumed++;
+  }
+
+  release(): void {
+    this.stalled.fail(new VoidError("packet ring"));
+  }
+}
+
+/** The client's end of a packet ring. */
+export class PacketRingCapability extends Capability<PacketRing> {
+  /** Length of the oldest frame that waits, or −1. */
+  peek(): number {
+    return openCapability(this, "packet ring").peek();
+  }
+
+  /** Where that frame is, in the space that the client provided. */
+  get offset(): number {
+    return openCapability(this, "packet ring").offset;
+  }
+
+  /** Done with that frame: its slot may be used again. */
+  shift(): void {
+    openCapability(this, "packet ring").shift();
+  }
+
+  /** Resolves when at least one frame waits. */
+  wait(): MaybePromise<void> {
+    const ring = openCapability(this, "packet ring");
+    return ring.waiting > 0 ? undefined : ring.stalled.wait();
+  }
+
+  get counters(): { delivered: number; bytes: number; full: number; gone: number; cut: number } {
+    const { delivered, bytes, full, gone, cut } = openCapability(this, "packet ring");
+    return { delivered, bytes, full, gone, cut };
+  }
+}
