@@ -2,7 +2,15 @@ import { frameOffset } from "../memory/physical-memory.js";
 import { PAGE_MASK, PAGE_SIZE } from "../util/brand.js";
 import { copyBytes } from "../util/bytes.js";
 import type { MaybePromise } from "../util/maybe-promise.js";
-import { Capability, KernelObject, openCapability, Restriction, type Restrictions, restricted } from "./capability.js";
+import {
+  areRestrictions,
+  Capability,
+  KernelObject,
+  openCapability,
+  Restriction,
+  type Restrictions,
+  restricted,
+} from "./capability.js";
 import { AddressFault, ArgumentError, RightsError } from "./errors.js";
 import { type Page, PageCapability } from "./page.js";
 
@@ -11,6 +19,10 @@ export const SLOTS = 16;
 const MAX_DEPTH = 16;
 /** Pages a space can have at the most: 16 TiB, well inside exact integers. */
 const MAX_PAGES = 2 ** 32;
+/** Pages a slot can have at the most. */
+export const MAX_SLOT_PAGES = MAX_PAGES / SLOTS;
+/** Pages of one operation, 1 GiB: windows can make a small space look so large that listing its pages never ends. */
+const MAX_RANGE_PAGES = 2 ** 18;
 
 const NO_CHANGE = Restriction.readOnly | Restriction.weak;
 
@@ -73,6 +85,9 @@ export class AddressSpaceCapability extends Capability<AddressSpace> {
     checkSlot("setWindow", window.slot);
     if (window.offset % PAGE_SIZE !== 0 || window.offset < 0 || window.offset >= node.slotPages * PAGE_SIZE) {
       throw new ArgumentError("setWindow", `the offset ${window.offset} is not a page of a slot`);
+    }
+    if (!areRestrictions(window.restrictions ?? 0)) {
+      throw new ArgumentError("setWindow", `${window.restrictions} is not a combination of restrictions`);
     }
     if (window.slot === index) throw new ArgumentError("setWindow", "a window cannot show itself");
     this.#refuse("setWindow", Restriction.opaque, "the space is opaque");
@@ -157,12 +172,19 @@ export function resolveRange(
   forWriting: boolean,
   operation: string,
 ): Page[] {
+  openCapability(space, operation);
   if (!Number.isInteger(offset) || offset < 0 || !Number.isInteger(length) || length < 0) {
     throw new ArgumentError(operation, `${length} bytes at offset ${offset} is not a range`);
   }
   const first = Math.floor(offset / PAGE_SIZE);
   const count = length === 0 ? 0 : Math.floor((offset + length - 1) / PAGE_SIZE) - first + 1;
   if (first + count > MAX_PAGES) throw new ArgumentError(operation, `offset ${offset} is beyond any space`);
+  if (count > MAX_RANGE_PAGES) {
+    throw new ArgumentError(
+      operation,
+      `${length} bytes are too many at once: ${MAX_RANGE_PAGES * PAGE_SIZE} are possible`,
+    );
+  }
   const pages = new Array<Page>(count);
   for (let i = 0; i < count; i++) pages[i] = resolvePage(space, first + i, forWriting, operation);
   return pages;

@@ -82,13 +82,17 @@ export abstract class Capability<T extends KernelObject = KernelObject> {
  */
 export { openCapability };
 
+export function areRestrictions(value: number): boolean {
+  return Number.isInteger(value) && value >= 0 && value <= ALL_RESTRICTIONS;
+}
+
 /** @internal A copy of a capability with more restrictions; Void stays Void. */
 export function restricted<C extends Capability>(
   from: C,
   make: (restrictions: Restrictions) => C,
   extra: Restrictions,
 ): C {
-  if (!Number.isInteger(extra) || (extra & ~ALL_RESTRICTIONS) !== 0) {
+  if (!areRestrictions(extra)) {
     throw new ArgumentError("restrict", `${extra} is not a combination of restrictions`);
   }
   return narrow(from, make(from.restrictions | extra));

@@ -52,6 +52,8 @@ export class Endpoint extends KernelObject {
   server: Server | null = null;
   /** Longest string that the server takes. */
   receiveLimit = STRING_LIMIT;
+  /** Why the last server went. */
+  obituary: Error | null = null;
   /** Calls that were delivered and not replied to: they fail when the endpoint goes. */
   readonly unanswered = new Set<(error: Error) => void>();
 
@@ -62,6 +64,7 @@ export class Endpoint extends KernelObject {
   /** The server is gone: whoever waits for it learns why. */
   abandon(error: Error): void {
     this.server = null;
+    this.obituary = error;
     this.stalled.fail(error);
     const waiting = [...this.unanswered];
     this.unanswered.clear();
@@ -82,10 +85,14 @@ export class EndpointCapability extends Capability<Endpoint> {
   call(message: CallMessage): MaybePromise<Received> {
     const endpoint = openCapability(this, "call");
     check(message);
+    if (message.receive !== undefined) checkTarget(message.receive);
     if (endpoint.server === null) return this.#stall(endpoint, message);
+    const before = endpoint.obituary;
     const reply = endpoint.server(deliver(message, endpoint.receiveLimit));
-    if (reply instanceof Promise) return answer(endpoint, reply, message.receive);
-    return accept(reply, message.receive);
+    if (!(reply instanceof Promise)) return accept(reply, message.receive);
+    // A server that went while it was being called will not reply.
+    const gone = endpoint.obituary === before ? null : endpoint.obituary;
+    return answer(endpoint, reply, message.receive, gone);
   }
 
   /** Becomes the server. @param receiveLimit bytes of string it takes; the rest is cut off */
@@ -105,8 +112,13 @@ export class EndpointCapability extends Capability<Endpoint> {
   }
 
   async #stall(endpoint: Endpoint, message: CallMessage): Promise<Received> {
-    // Taken now, as a copy: the sender may change its bytes while it waits.
-    const held = message.string === undefined ? message : { ...message, string: message.string.slice() };
+    // Taken now, as a copy: the sender may change its message while it waits.
+    const held: CallMessage = {
+      ...message,
+      words: message.words?.slice() ?? NO_WORDS,
+      string: message.string?.slice(),
+      capabilities: message.capabilities?.slice() ?? NO_CAPABILITIES,
+    };
     while (endpoint.server === null) await endpoint.stalled.wait();
     return this.call(held);
   }
@@ -125,6 +137,14 @@ function check(message: Message): void {
       "call",
       `${message.capabilities.length} capabilities: at most ${CAPABILITIES_LIMIT} can be sent`,
     );
+  }
+}
+
+function checkTarget(receive: StringTarget): void {
+  if (receive instanceof Uint8Array) return;
+  const { offset, length } = receive;
+  if (!Number.isSafeInteger(offset) || offset < 0 || !Number.isSafeInteger(length) || length < 0) {
+    throw new ArgumentError("call", `${length} bytes at offset ${offset} is not a place for the reply's string`);
   }
 }
 
@@ -182,12 +202,14 @@ async function answer(
   endpoint: Endpoint,
   reply: Promise<Message>,
   receive: StringTarget | undefined,
+  obituary: Error | null,
 ): Promise<Received> {
   let fail: (error: Error) => void = () => {};
   const gone = new Promise<never>((_, reject) => {
     fail = reject;
   });
   endpoint.unanswered.add(fail);
+  if (obituary !== null) fail(obituary);
   try {
     return accept(await Promise.race([reply, gone]), receive);
   } finally {

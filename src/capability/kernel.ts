@@ -34,9 +34,14 @@ export class Kernel implements PageKernel {
     return Math.max(0, this.ram.freeFrames - this.frameReserve);
   }
 
+  /** Sees to it that so many frames can be sold. @throws OutOfMemoryError */
+  makeRoom(frames: number): void {
+    while (this.freeFrames < frames) if (!this.reclaim()) throw new OutOfMemoryError(this.ram, frames);
+  }
+
   /** @throws OutOfMemoryError */
   allocateFrame(): FrameNumber {
-    while (this.freeFrames === 0) if (!this.reclaim()) throw new OutOfMemoryError(this.ram, 1);
+    this.makeRoom(1);
     return this.ram.allocate(FrameState.resident);
   }
 

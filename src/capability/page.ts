@@ -5,7 +5,7 @@ import { type FrameNumber, PAGE_SIZE } from "../util/brand.js";
 import { copyBytes } from "../util/bytes.js";
 import type { MaybePromise } from "../util/maybe-promise.js";
 import { Capability, KernelObject, openCapability, Restriction, type Restrictions, restricted } from "./capability.js";
-import { ArgumentError, RightsError, VoidError } from "./errors.js";
+import { ArgumentError, ObjectIoError, RightsError, VoidError } from "./errors.js";
 
 /** What pages need of the kernel. */
 export interface PageKernel {
@@ -65,6 +65,8 @@ export class Page extends KernelObject {
 
   /** @internal The fetch has ended well. */
   arrived(): void {
+    // Destroyed on the way in: its frame is free already, or will be with the last unpin.
+    if (this.destroyed) return;
     this.fetching = false;
     this.kernel.memory.bankOf(this.frame).setState(this.frame, FrameState.resident);
     this.stalled.wake();
@@ -72,6 +74,7 @@ export class Page extends KernelObject {
 
   /** @internal The fetch has failed: the page is absent again, whoever waited gets the error. */
   failed(error: Error): void {
+    if (this.destroyed) return;
     this.fetching = false;
     this.#dropFrame();
     this.stalled.fail(error);
@@ -107,7 +110,11 @@ export class Page extends KernelObject {
     while (!this.resident) {
       if (this.destroyed) throw new VoidError(operation);
       const turn = this.stalled.wait();
-      if (!this.fetching) this.source?.fetch(this);
+      try {
+        if (!this.fetching) this.source?.fetch(this);
+      } catch (error) {
+        this.failed(error instanceof Error ? error : new ObjectIoError(operation, String(error)));
+      }
       await turn;
     }
   }

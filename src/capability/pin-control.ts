@@ -4,7 +4,7 @@ import { type FrameNumber, PAGE_MASK } from "../util/brand.js";
 import type { MaybePromise } from "../util/maybe-promise.js";
 import { type AddressSpaceCapability, demandAll, resolveRange } from "./address-space.js";
 import { Capability, KernelObject, openCapability } from "./capability.js";
-import { ArgumentError, VoidError } from "./errors.js";
+import { ArgumentError } from "./errors.js";
 import type { Page } from "./page.js";
 
 /** What is to be pinned: bytes of a space that the requester gave a capability to. */
@@ -36,6 +36,7 @@ export class PinControl extends KernelObject {
 export class PinControlCapability extends Capability<PinControl> {
   /**
    * Pins all pages of a range, or none: every page is brought in, checked and pinned before this returns or resolves.
+   * A request that has to wait for the bound is checked again when its turn comes.
    * @throws VoidError, RightsError, AddressFault, ArgumentError, PinBoundError, ObjectIoError, PinAuthorityEndedError
    */
   pin(request: PinRequest): MaybePromise<Pin> {
@@ -48,7 +49,10 @@ export class PinControlCapability extends Capability<PinControl> {
     const frames = new Array<FrameNumber>(pages.length);
     for (let i = 0; i < pages.length; i++) frames[i] = pages[i].frame;
     const pin = authority.pin(frames, request.offset & PAGE_MASK, request.length, request.access, pool, () => {
-      if (pages.some((page) => page.destroyed)) throw new VoidError("pin");
+      openCapability(this, "pin");
+      const now = resolve(request);
+      if (now.some((page, i) => page !== pages[i]))
+        throw new ArgumentError("pin", "the range was changed while it waited");
     });
     if (!(pin instanceof Promise)) {
       if ((request.access & DmaAccess.write) !== 0) markDirty(pages);

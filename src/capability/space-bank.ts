@@ -1,10 +1,9 @@
-import { OutOfMemoryError } from "../memory/physical-memory.js";
 import type { FrameNumber } from "../util/brand.js";
 import type { MaybePromise } from "../util/maybe-promise.js";
-import { AddressSpace, AddressSpaceCapability, SLOTS, slotPagesFor } from "./address-space.js";
+import { AddressSpace, AddressSpaceCapability, MAX_SLOT_PAGES, SLOTS, slotPagesFor } from "./address-space.js";
 import { Capability, KernelObject, openCapability } from "./capability.js";
 import { Endpoint, EndpointCapability } from "./endpoint.js";
-import { ArgumentError, NotSoldHereError, QuotaError, VoidError } from "./errors.js";
+import { ArgumentError, NotSoldHereError, QuotaError } from "./errors.js";
 import type { Kernel } from "./kernel.js";
 import { Page, PageCapability, type PageSource } from "./page.js";
 
@@ -128,8 +127,11 @@ export class SpaceBankCapability extends Capability<SpaceBank> {
   /** Buys an address-space node of sixteen slots. @param slotPages pages a slot: a power of sixteen */
   space(slotPages = 1): AddressSpaceCapability {
     const bank = openCapability(this, "buy space");
-    if (!Number.isInteger(Math.log2(slotPages) / 4)) {
-      throw new ArgumentError("buy space", `${slotPages} pages a slot: it must be a power of sixteen`);
+    if (!Number.isInteger(Math.log2(slotPages) / 4) || slotPages < 1 || slotPages > MAX_SLOT_PAGES) {
+      throw new ArgumentError(
+        "buy space",
+        `${slotPages} pages a slot: it must be a power of sixteen, ${MAX_SLOT_PAGES} at the most`,
+      );
     }
     bank.reserve(1);
     return new AddressSpaceCapability(bank.adopt(new AddressSpace(slotPages)));
@@ -145,7 +147,7 @@ export class SpaceBankCapability extends Capability<SpaceBank> {
     if (!Number.isInteger(pages) || pages < 1)
       throw new ArgumentError("buy region", `${pages} is not a number of pages`);
     bank.reserve(pages + nodesFor(pages));
-    if (pages > bank.kernel.freeFrames) throw new OutOfMemoryError(bank.kernel.ram, pages);
+    bank.kernel.makeRoom(pages);
     const frames = request.contiguous === true ? bank.kernel.ram.allocateRun(pages) : null;
     return this.#tree(bank, pages, slotPagesFor(pages), frames?.values() ?? null);
   }
@@ -196,7 +198,6 @@ export class SpaceBankCapability extends Capability<SpaceBank> {
   #own(bank: SpaceBank, target: Capability, operation: string): KernelObject {
     const object = openCapability(target, operation);
     if (object.bank === null || !object.bank.isWithin(bank)) throw new NotSoldHereError();
-    if (object === bank) throw new VoidError("destroy: a bank cannot destroy itself");
     return object;
   }
 
