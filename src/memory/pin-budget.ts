@@ -1,6 +1,6 @@
-import type { FrameNumber } from "../util/brand.js";
+import { type FrameNumber, PAGE_SIZE } from "../util/brand.js";
 import { KorralError } from "../util/errors.js";
-import { BANK_SHIFT, FrameState, type PhysicalMemory } from "./physical-memory.js";
+import { BANK_SHIFT, FrameState, type PhysicalMemory, pagesSpanned } from "./physical-memory.js";
 import { Pin, type PinAccess } from "./pin.js";
 
 /**
@@ -46,7 +46,7 @@ export class PinAuthorityEndedError extends KorralError {
 class DistinctFrames {
   distinct = 0;
   peak = 0;
-  readonly #counts: Uint16Array[] = [];
+  readonly #counts: Uint32Array[] = [];
 
   constructor(
     readonly memory: PhysicalMemory,
@@ -71,7 +71,7 @@ class DistinctFrames {
     const bank = frame >>> BANK_SHIFT;
     let counts = this.#counts[bank];
     if (counts === undefined) {
-      counts = new Uint16Array(this.memory.banks[bank].frames);
+      counts = new Uint32Array(this.memory.banks[bank].frames);
       this.#counts[bank] = counts;
     }
     if (counts[frame & INDEX_MASK]++ === 0 && ++this.distinct > this.peak) this.peak = this.distinct;
@@ -79,15 +79,6 @@ class DistinctFrames {
 
   remove(frame: FrameNumber): void {
     if (--this.#counts[frame >>> BANK_SHIFT][frame & INDEX_MASK] === 0) this.distinct--;
-  }
-
-  /** A frame's count is 16 bits wide: further pins of it have to wait. */
-  saturated(frames: readonly FrameNumber[]): boolean {
-    for (let i = 0; i < frames.length; i++) {
-      const counts = this.#counts[frames[i] >>> BANK_SHIFT];
-      if (counts !== undefined && counts[frames[i] & INDEX_MASK] === 0xffff) return true;
-    }
-    return false;
   }
 }
 
@@ -167,6 +158,9 @@ export class PinBudget {
    * @param bound distinct frames that this authority may pin in one pool at a time
    */
   authority(name: string, bound = this.bound): PinAuthority {
+    if (!Number.isInteger(bound) || bound < 1) {
+      throw new KorralError("pin-budget", `${bound} is not a bound of frames for ${name}: choose 1 or more`, 2);
+    }
     const authority = new PinAuthority(this, name, bound);
     this.#authorities.add(authority);
     return authority;
@@ -196,13 +190,12 @@ export class PinBudget {
     this.#queues[waiter.pool].push(waiter);
   }
 
-  /** @internal */
-  abandon(waiter: PinWaiter): void {
-    const queue = this.#queues[waiter.pool];
-    const at = queue.indexOf(waiter);
-    if (at < 0) return;
-    queue.splice(at, 1);
-    this.settle(waiter.pool);
+  /** @internal An authority has ended: none of its requests waits any more, and those behind them may go on. */
+  abandon(authority: PinAuthority): void {
+    for (const queue of this.#queues) {
+      for (let i = queue.length - 1; i >= 0; i--) if (queue[i].authority === authority) queue.splice(i, 1);
+    }
+    for (let pool = 0; pool < this.#queues.length; pool++) this.settle(pool as PinPool);
   }
 
   /** @internal */
@@ -230,12 +223,13 @@ export class PinBudget {
       const bank = this.memory.banks[frame >>> BANK_SHIFT];
       if (--bank.pinCounts[frame & INDEX_MASK] === 0 && bank.state(frame) === FrameState.dying) this.onLastUnpin(frame);
     }
-    if (this.#queues[pool].length > 0) this.settle(pool);
+    this.settle(pool);
   }
 
   /** @internal Grants what fits, oldest first. */
   settle(pool: PinPool): void {
     const queue = this.#queues[pool];
+    if (queue.length === 0) return;
     const heldUp = new Set<PinAuthority>();
     for (let i = 0; i < queue.length; ) {
       const waiter = queue[i];
@@ -268,7 +262,7 @@ export class PinBudget {
   }
 
   #poolFits(pool: PinPool, frames: readonly FrameNumber[]): boolean {
-    return this.#pools[pool].admits(frames) && !this.#total.saturated(frames);
+    return this.#pools[pool].admits(frames);
   }
 }
 
@@ -280,7 +274,7 @@ export class PinAuthority {
   /** @internal One counter a pool. */
   readonly counters: readonly DistinctFrames[];
   readonly #pins = new Set<Pin>();
-  readonly #waiters = new Set<{ waiter: PinWaiter; fail: (error: KorralError) => void }>();
+  readonly #waiters = new Set<(error: KorralError) => void>();
   #ended = false;
 
   /** @internal Made by {@link PinBudget.authority}. */
@@ -304,10 +298,10 @@ export class PinAuthority {
    * Pins at once or not at all: for callers that cannot wait (a DMA mapping call).
    * @param frames one a page, in order of the transfer; may repeat
    * @param offset of the first byte in the first frame
-   * @throws PinBoundError, PinBusyError, PinAuthorityEndedError
+   * @throws PinBoundError, PinBusyError, PinAuthorityEndedError; KorralError if frames and extent do not agree
    */
   tryPin(frames: readonly FrameNumber[], offset: number, length: number, access: PinAccess, pool: PinPool): Pin {
-    const distinct = this.#admissible(frames, pool);
+    const distinct = this.#admissible(frames, offset, length, pool);
     if (!this.budget.mayAdmit(this, pool, distinct)) throw new PinBusyError();
     return this.#pin(frames, distinct, offset, length, access, pool);
   }
@@ -325,28 +319,24 @@ export class PinAuthority {
     pool: PinPool,
     stillValid: () => void = nothing,
   ): Pin | Promise<Pin> {
-    const distinct = this.#admissible(frames, pool);
+    const distinct = this.#admissible(frames, offset, length, pool);
     if (this.budget.mayAdmit(this, pool, distinct)) return this.#pin(frames, distinct, offset, length, access, pool);
     return new Promise<Pin>((resolve, reject) => {
-      const entry = {
-        waiter: {
-          authority: this,
-          pool,
-          frames: distinct,
-          grant: () => {
-            this.#waiters.delete(entry);
-            try {
-              stillValid();
-              resolve(this.#pin(frames, distinct, offset, length, access, pool));
-            } catch (error) {
-              reject(error);
-            }
-          },
+      this.#waiters.add(reject);
+      this.budget.enqueue({
+        authority: this,
+        pool,
+        frames: distinct,
+        grant: () => {
+          this.#waiters.delete(reject);
+          try {
+            stillValid();
+            resolve(this.#pin(frames, distinct, offset, length, access, pool));
+          } catch (error) {
+            reject(error);
+          }
         },
-        fail: reject,
-      };
-      this.#waiters.add(entry);
-      this.budget.enqueue(entry.waiter);
+      });
     });
   }
 
@@ -366,34 +356,36 @@ export class PinAuthority {
 
   /** @internal */
   withdraw(frame: FrameNumber): void {
-    for (const pin of [...this.#pins]) {
-      if (pin.onWithdraw !== null && pin.live && pin.frames.includes(frame)) {
-        const ask = pin.onWithdraw;
-        pin.onWithdraw = null;
-        ask(pin);
-      }
-    }
+    for (const pin of [...this.#pins]) if (pin.live && pin.distinct.includes(frame)) pin.withdraw();
   }
 
-  /** The driver died: what waits fails, what is pinned is released. Its device must be unable to reach memory already. */
+  /**
+   * The driver died: what waits fails, what is pinned is released. Its device must be unable to reach memory already.
+   * @throws PinReleaseError, with no effect, if it is not
+   */
   end(): void {
     if (this.#ended) return;
-    this.#ended = true;
-    for (const { waiter, fail } of [...this.#waiters]) {
-      this.budget.abandon(waiter);
-      fail(new PinAuthorityEndedError(this.name));
-    }
-    this.#waiters.clear();
-    for (const pin of [...this.#pins]) {
+    for (const pin of this.#pins) {
       if (pin.mappings > 0)
         throw new PinReleaseError("pin-mapped", `${this.name} died, but its device can still reach memory`);
-      this.#release(pin);
     }
+    this.#ended = true;
+    const waiting = [...this.#waiters];
+    this.#waiters.clear();
+    for (const fail of waiting) fail(new PinAuthorityEndedError(this.name));
+    this.budget.abandon(this);
+    for (const pin of [...this.#pins]) this.#release(pin);
     this.budget.forget(this);
   }
 
-  #admissible(frames: readonly FrameNumber[], pool: PinPool): readonly FrameNumber[] {
+  #admissible(frames: readonly FrameNumber[], offset: number, length: number, pool: PinPool): readonly FrameNumber[] {
     if (this.#ended) throw new PinAuthorityEndedError(this.name);
+    if (!(offset >= 0 && offset < PAGE_SIZE && length > 0) || pagesSpanned(offset, length) !== frames.length) {
+      throw new KorralError(
+        "pin-extent",
+        `${this.name} pins ${length} bytes from offset ${offset} of a frame: that is not the extent of ${frames.length} frames`,
+      );
+    }
     const distinct = withoutRepetitions(frames);
     this.budget.assertPossible(this, pool, distinct);
     return distinct;

@@ -14,8 +14,8 @@ export class Pin {
   live = true;
   /** I/O MMU entries that rest on this pin; it cannot be released while there are any. */
   mappings = 0;
-  /** Set for pins of idle buffers: called, once, when a frame's object is to be destroyed; leads to the unpin. */
-  onWithdraw: ((pin: Pin) => void) | null = null;
+  #onWithdraw: ((pin: Pin) => void) | null = null;
+  #withdrawn = false;
 
   constructor(
     readonly authority: PinAuthority,
@@ -29,4 +29,21 @@ export class Pin {
     readonly length: number,
     readonly access: PinAccess,
   ) {}
+
+  /**
+   * Set for pins of idle buffers: called, once, when a frame's object is to be destroyed (at once if it is being
+   * destroyed already); leads to the unpin.
+   */
+  set onWithdraw(ask: ((pin: Pin) => void) | null) {
+    this.#onWithdraw = ask;
+    if (this.#withdrawn) this.withdraw();
+  }
+
+  /** @internal The object of one of the frames is being destroyed. */
+  withdraw(): void {
+    this.#withdrawn = true;
+    const ask = this.#onWithdraw;
+    this.#onWithdraw = null;
+    if (this.live) ask?.(this);
+  }
 }
