@@ -126,3 +126,18 @@ const odd: [string, Uint8Array][] = [
 oracle.each(odd.map(([name, bytes]) => [named(name), bytes] as const))("tcpdump sees the same in: %s", (_, bytes) => {
   expect(seen(ours(bytes))).toEqual(seen(tcpdump(bytes)));
 });
+
+oracle(named("a copy of a capture is the one that tcpdump makes, byte for byte"), () => {
+  const input = join(import.meta.dirname, "../captures/guest-session.pcap");
+  const reader = openCapture(new MemorySource(readFileSync(input)), "x");
+  const sink = new MemorySink();
+  const { fineTimes, snapLength } = reader;
+  const writer = createCaptureWriter(sink, "pcap", { fineTimes, snapLength });
+  for (const packet of reader) {
+    const { bytes, offset, capturedLength, seconds, nanoseconds, originalLength } = packet;
+    writer.write(bytes, offset, capturedLength, seconds, nanoseconds, originalLength);
+  }
+  writer.close();
+  const { stdout } = spawnSync("tcpdump", ["-Z", "root", "-n", "-r", input, "-w", "-"], { maxBuffer: 1 << 24 });
+  expect(Buffer.compare(stdout, sink.bytes)).toBe(0);
+});
