@@ -12,27 +12,27 @@ export class StateReader {
     readonly part: string,
     state: unknown,
   ) {
-    if (typeof state !== "object" || state === null) throw this.#misfit("it", "an object");
+    if (typeof state !== "object" || state === null) throw this.misfit("it", "an object");
     this.#fields = state as Readonly<Record<string, unknown>>;
   }
 
   /** A whole number of `least` … `most`. */
   integer(name: string, least: number, most: number): number {
     const value = this.#fields[name];
-    if (!isWhole(value, least, most)) throw this.#misfit(name, `a whole number of ${least} to ${most}`);
+    if (!isWhole(value, least, most)) throw this.misfit(name, `a whole number of ${least} to ${most}`);
     return value;
   }
 
   flag(name: string): boolean {
     const value = this.#fields[name];
-    if (typeof value !== "boolean") throw this.#misfit(name, "true or false");
+    if (typeof value !== "boolean") throw this.misfit(name, "true or false");
     return value;
   }
 
   /** Nanoseconds from now, 0 or more; Infinity for what will not happen. */
   delay(name: string): number {
     const value = this.#fields[name];
-    if (typeof value !== "number" || !(value >= 0)) throw this.#misfit(name, "a number of nanoseconds");
+    if (typeof value !== "number" || !(value >= 0)) throw this.misfit(name, "a number of nanoseconds");
     return value;
   }
 
@@ -42,7 +42,7 @@ export class StateReader {
     const fits = Array.isArray(value) && value.length >= fewest && value.length <= most;
     if (!fits || !value.every((item) => isWhole(item, 0, largest))) {
       const count = fewest === most ? `${most}` : `${fewest} to ${most}`;
-      throw this.#misfit(name, `${count} whole numbers of at most ${largest}`);
+      throw this.misfit(name, `${count} whole numbers of at most ${largest}`);
     }
     return [...value];
   }
@@ -55,11 +55,12 @@ export class StateReader {
   /** Exactly `count` parts' states. */
   children(name: string, count: number): StateReader[] {
     const value = this.#fields[name];
-    if (!Array.isArray(value) || value.length !== count) throw this.#misfit(name, `a list of ${count}`);
+    if (!Array.isArray(value) || value.length !== count) throw this.misfit(name, `a list of ${count}`);
     return value.map((item, i) => new StateReader(`${this.part} ${name} ${i}`, item));
   }
 
-  #misfit(name: string, expected: string): InputError {
+  /** The error for a field that is well-formed, but cannot be. */
+  misfit(name: string, expected: string): InputError {
     return new InputError("snapshot-misfit", `the snapshot does not fit ${this.part}: ${name} should be ${expected}`);
   }
 }
