@@ -182,7 +182,11 @@ export class PinBudget {
   /** @internal Whether a request may be granted now without overtaking anybody. */
   mayAdmit(authority: PinAuthority, pool: PinPool, frames: readonly FrameNumber[]): boolean {
     const queue = this.#queues[pool];
-    return (queue.length === 0 || this.#mayPass(queue, authority)) && this.#fits(authority, pool, frames);
+    return (
+      authority.counters[pool].admits(frames) &&
+      this.#pools[pool].admits(frames) &&
+      (queue.length === 0 || mayPass(queue, authority))
+    );
   }
 
   /** @internal */
@@ -235,12 +239,12 @@ export class PinBudget {
       const waiter = queue[i];
       if (heldUp.has(waiter.authority)) {
         i++;
-      } else if (this.#fits(waiter.authority, pool, waiter.frames)) {
-        queue.splice(i, 1);
-        waiter.grant();
-      } else if (this.#poolFits(pool, waiter.frames)) {
+      } else if (!waiter.authority.counters[pool].admits(waiter.frames)) {
         heldUp.add(waiter.authority);
         i++;
+      } else if (this.#pools[pool].admits(waiter.frames)) {
+        queue.splice(i, 1);
+        waiter.grant();
       } else {
         return;
       }
@@ -251,19 +255,17 @@ export class PinBudget {
   forget(authority: PinAuthority): void {
     this.#authorities.delete(authority);
   }
+}
 
-  /** A newcomer may pass those who wait for nothing but their own authority's bound, unless it is the same authority. */
-  #mayPass(queue: readonly PinWaiter[], authority: PinAuthority): boolean {
-    return queue.every((waiter) => waiter.authority !== authority && this.#poolFits(waiter.pool, waiter.frames));
+/** A newcomer may pass those who wait for their own authority's bound, unless that is the newcomer's authority too. */
+function mayPass(queue: readonly PinWaiter[], authority: PinAuthority): boolean {
+  const heldUp = new Set<PinAuthority>();
+  for (const waiter of queue) {
+    if (heldUp.has(waiter.authority)) continue;
+    if (waiter.authority.counters[waiter.pool].admits(waiter.frames)) return false;
+    heldUp.add(waiter.authority);
   }
-
-  #fits(authority: PinAuthority, pool: PinPool, frames: readonly FrameNumber[]): boolean {
-    return authority.counters[pool].admits(frames) && this.#poolFits(pool, frames);
-  }
-
-  #poolFits(pool: PinPool, frames: readonly FrameNumber[]): boolean {
-    return this.#pools[pool].admits(frames);
-  }
+  return !heldUp.has(authority);
 }
 
 /**
