@@ -19,24 +19,25 @@ export function interpret(
   capturedLength: number,
   wireLength: number,
 ): number {
-  const packet = bytes.subarray(offset, offset + capturedLength);
-  const view = new DataView(packet.buffer, packet.byteOffset, packet.byteLength);
-  const scratch = new Uint32Array(bpf.SCRATCH_WORDS);
+  scratch.fill(0);
   let a = 0;
   let x = 0;
   for (let at = 0; at < program.length; at++) {
     const { code, jt, jf, k } = program[at];
     switch (bpf.classOf(code)) {
       case bpf.LD: {
-        const value = loadA(view, code, k, x, wireLength, scratch);
-        if (value < 0) return 0;
-        a = value;
+        const mode = bpf.modeOf(code);
+        if (mode === bpf.ABS || mode === bpf.IND) {
+          const from = mode === bpf.IND ? x + k : k;
+          if (from + bpf.bytesOf(bpf.sizeOf(code)) > capturedLength) return 0;
+          a = loadBytes(bytes, offset + from, bpf.sizeOf(code));
+        } else a = mode === bpf.IMM ? k : mode === bpf.MEM ? scratch[k] : wireLength >>> 0;
         break;
       }
       case bpf.LDX:
         if (bpf.modeOf(code) === bpf.MSH) {
-          if (k >= packet.length) return 0;
-          x = (packet[k] & 0xf) << 2;
+          if (k >= capturedLength) return 0;
+          x = (bytes[offset + k] & 0xf) << 2;
         } else x = bpf.modeOf(code) === bpf.IMM ? k : bpf.modeOf(code) === bpf.MEM ? scratch[k] : wireLength >>> 0;
         break;
       case bpf.ST:
@@ -62,27 +63,23 @@ export function interpret(
         if ((code & 0xf8) === bpf.TAX) x = a;
         else if ((code & 0xf8) === bpf.TXA) a = x;
         else {
-          const end = followChain(packet, a, x, k, scratch[jt], jf);
-          if (end === undefined) return 0;
-          [a, x] = end;
+          if (!followChain(bytes, offset, capturedLength, a, x, k, scratch[jt], jf)) return 0;
+          a = chainEnd.protocol;
+          x = chainEnd.at;
         }
     }
   }
   return 0;
 }
 
-function loadA(view: DataView, code: number, k: number, x: number, wireLength: number, scratch: Uint32Array): number {
-  const mode = bpf.modeOf(code);
-  if (mode === bpf.IMM) return k;
-  if (mode === bpf.MEM) return scratch[k];
-  if (mode === bpf.LEN) return wireLength >>> 0;
-  const at = mode === bpf.IND ? x + k : k;
-  if (at + bpf.bytesOf(bpf.sizeOf(code)) > view.byteLength) return -1;
-  return bpf.sizeOf(code) === bpf.W
-    ? view.getUint32(at)
-    : bpf.sizeOf(code) === bpf.H
-      ? view.getUint16(at)
-      : view.getUint8(at);
+/** Kept between calls, so that filtering a packet allocates nothing. */
+const scratch = new Uint32Array(bpf.SCRATCH_WORDS);
+const chainEnd = { protocol: 0, at: 0 };
+
+function loadBytes(bytes: Uint8Array, at: number, size: number): number {
+  if (size === bpf.B) return bytes[at];
+  const high = (bytes[at] << 8) | bytes[at + 1];
+  return size === bpf.H ? high : ((high << 16) | (bytes[at + 2] << 8) | bytes[at + 3]) >>> 0;
 }
 
 /** An arithmetic operator on unsigned 32-bit words; the divisor is not zero. Shifting by 32 or more leaves nothing. */
@@ -127,23 +124,30 @@ export function holds(operator: number, a: number, operand: number): boolean {
   }
 }
 
+/** Leaves in `chainEnd` where the chain ends; returns false if it leaves the packet or goes in circles. */
 function followChain(
-  packet: Uint8Array,
+  bytes: Uint8Array,
+  offset: number,
+  capturedLength: number,
   first: number,
   start: number,
   base: number,
   sought: number,
   version: number,
-): [number, number] | undefined {
+): boolean {
   let protocol = first;
   let at = start;
-  for (let steps = stepsOfChain(packet.length); steps > 0; steps--) {
-    if (protocol === sought || !isChained(protocol, version)) return [protocol, at];
+  for (let steps = stepsOfChain(capturedLength); steps > 0; steps--) {
+    if (protocol === sought || !isChained(protocol, version)) {
+      chainEnd.protocol = protocol;
+      chainEnd.at = at;
+      return true;
+    }
     const header = base + at;
-    if (header + 1 >= packet.length) return undefined;
-    const length = packet[header + 1];
-    at = protocol === AUTHENTICATION ? (length + 2) * 4 : (at + (length + 1) * 8) >>> 0;
-    protocol = packet[header];
+    if (header + 1 >= capturedLength) return false;
+    const length = bytes[offset + header + 1];
+    at = protocol === AUTHENTICATION ? (length + 2) * 4 : at + (length + 1) * 8;
+    protocol = bytes[offset + header];
   }
-  return undefined;
+  return false;
 }

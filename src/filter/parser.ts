@@ -174,7 +174,8 @@ class Parser {
     let qualifier = head.qualifier;
     const listed = head.is !== "test";
     while (this.sees("and", "or")) {
-      const operator = this.takes("and") ? "and" : (this.expect("or"), "or");
+      const operator = this.takes("and") ? "and" : "or";
+      if (operator === "or") this.expect("or");
       const operand = this.asOperand(this.piece(listed ? "address" : "either", qualifier));
       rest.push({ operator, operand: operand.node });
       qualifier = operand.qualifier;

@@ -133,7 +133,8 @@ function binary(context: Context, operator: BinaryOperator, left: Value, right: 
   context.free(right.register);
   const register = context.allocate();
   statements.push(statement(bpf.ST, register));
-  return { statements, register, present: all(left.present, right.present) };
+  // As in libpcap, what the right side loads from is not tested for, only that the load is inside the packet.
+  return { statements, register, present: left.present };
 }
 
 /** `tcp[index:size]`: relative to the protocol's header, and only in packets that have it. */
