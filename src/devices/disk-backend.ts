@@ -26,6 +26,11 @@ export interface DiskBackend {
   /** Size of the disk in sectors: at least one. */
   readonly sectors: number;
   readonly readOnly: boolean;
+  /**
+   * True if every `done` comes during the call that asks: then a controller may lend it memory of the host, which is not
+   * certain to stay mapped any longer. Any other disk gets memory of the controller.
+   */
+  readonly synchronous?: boolean;
   /** Fills `into`, span after span, from `position` on. */
   read(position: number, into: readonly Uint8Array[], done: DiskDone): void;
   /** Stores `from`, span after span, from `position` on. */

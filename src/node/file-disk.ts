@@ -34,6 +34,7 @@ export class FileDisk implements DiskBackend, Disposable {
   readonly sectorSize: 512 | 4096;
   readonly sectors: number;
   readonly readOnly: boolean;
+  readonly synchronous = true;
   readonly #name: string;
   readonly #size: number;
   #fd: number;

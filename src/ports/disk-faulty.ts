@@ -38,6 +38,10 @@ export class FaultyDisk implements DiskBackend {
     return this.disk.readOnly;
   }
 
+  get synchronous(): boolean {
+    return this.disk.synchronous === true && !(this.faults.delay !== undefined && this.faults.delay > 0);
+  }
+
   read(position: number, into: readonly Uint8Array[], done: DiskDone): void {
     const error = this.#error(this.faults.readError, "read");
     this.#soon(() => (error === null ? this.disk.read(position, into, done) : done(error)));

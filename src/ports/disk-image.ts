@@ -45,6 +45,7 @@ export class MemoryDisk implements DiskBackend {
   readonly sectorSize: 512 | 4096;
   readonly sectors: number;
   readonly readOnly: boolean;
+  readonly synchronous = true;
   readonly #size: number;
   readonly #chunks = new Map<number, Uint8Array>();
 
