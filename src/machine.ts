@@ -97,15 +97,24 @@ export class Machine implements AsyncDisposable {
     return this.loop.runUntil(work, () => new StuckError(what));
   }
 
+  /** Runs the machine until nothing can ever happen again by itself. */
+  async idle(): Promise<void> {
+    await this.loop.run(() => false);
+  }
+
   /** Ends all drivers; memory is dropped with the object. */
   async [Symbol.asyncDispose](): Promise<void> {
     for (const domain of [...this.#drivers]) domain.kill("the machine was switched off");
   }
 }
 
-/** Turns and waits by the timers that browsers and Node.js have in common. */
+/** A turn without a timer's least delay, where the host has one. */
+const soon: (callback: () => void) => void =
+  typeof setImmediate === "function" ? setImmediate : (callback) => setTimeout(callback, 0);
+
+/** Turns and waits by what browsers and Node.js have in common. */
 const hostTimers: EventLoopOptions = {
-  turn: () => new Promise<void>((resolve) => setTimeout(resolve, 0)),
+  turn: () => new Promise<void>((resolve) => soon(resolve)),
   sleep: (nanoseconds, woken) => {
     if (nanoseconds === Number.POSITIVE_INFINITY) return woken;
     let timer: ReturnType<typeof setTimeout> | undefined;

@@ -1,4 +1,3 @@
-import { findCapability, PciCapability } from "../../bus/pci-capabilities.js";
 import { PciCommand, PciRegister } from "../../bus/pci-config.js";
 import type { Message, Received } from "../../capability/endpoint.js";
 import { ArgumentError, ObjectIoError } from "../../capability/errors.js";
@@ -11,6 +10,7 @@ import { KorralError } from "../../util/errors.js";
 import type { MaybePromise } from "../../util/maybe-promise.js";
 import { type BlockInfo, BlockLabel, decodeRange, decodeTransfer, REPLY_OK } from "../block-service.js";
 import type { DriverDomain } from "../driver-domain.js";
+import { routeMsiX } from "../msix-routing.js";
 import { type CommandDone, PRP_LIST_PAGES, QueuePair, queuePairBytes } from "./queue-pair.js";
 
 /** Controller registers (NVMe 1.4, §3.1). */
@@ -121,7 +121,7 @@ export class NvmeDriver implements PagingDriver {
     this.#doorbellStride = 4 << (this.#registerRead(Register.cap + 4) & 0xf);
     this.#registerWrite(Register.cc, CC_ENABLE | CC_ENTRY_SIZES);
     await this.#untilReady(true);
-    this.#interrupt(0, () => this.#admin.reap());
+    routeMsiX(this.#domain, 0, () => this.#admin.reap());
   }
 
   async #untilReady(ready: boolean): Promise<void> {
@@ -182,7 +182,7 @@ export class NvmeDriver implements PagingDriver {
       0,
       0,
     ]);
-    this.#interrupt(1, () => {
+    routeMsiX(this.#domain, 1, () => {
       const any = io.reap();
       if (this.#waiting.length > 0) {
         while (this.#waiting.length > 0 && io.room > 0) this.#waiting.shift()?.();
@@ -341,23 +341,6 @@ export class NvmeDriver implements PagingDriver {
       submission: (tail) => this.#registerWrite(doorbell(2 * id), tail),
       completion: (head) => this.#registerWrite(doorbell(2 * id + 1), head),
     });
-  }
-
-  /** Routes an MSI-X vector to a handler (PCI 3.0, §6.8.2). */
-  #interrupt(vector: number, handler: () => boolean): void {
-    const { device } = this.#domain;
-    const message = this.#domain.message(`vector ${vector}`);
-    this.#domain.attach(message.irq, handler);
-    const capability = findCapability(device, PciCapability.msix);
-    if (capability === 0) throw new KorralError("nvme-no-msix", "the NVMe controller has no MSI-X capability", 1);
-    const table = device.configRead(capability + 4, 4);
-    const entry = (table & ~7) + 16 * vector;
-    const bar = table & 7;
-    device.write(bar, entry, 4, message.address);
-    device.write(bar, entry + 4, 4, 0);
-    device.write(bar, entry + 8, 4, message.data);
-    device.write(bar, entry + 12, 4, 0);
-    device.configWrite(capability + 2, 2, 0x8000);
   }
 
   #registerRead(offset: number): number {

@@ -1,0 +1,57 @@
+import { readFileSync } from "node:fs";
+import { Command, CommanderError } from "commander";
+import { ExitStatus, KorralError } from "../util/errors.js";
+import { addDevices } from "./devices.js";
+import { addFilter } from "./filter.js";
+import { stderr } from "./output.js";
+import { addStart } from "./start.js";
+
+/**
+ * Runs the command line.
+ * @param args without the interpreter and the script
+ * @returns the exit status
+ */
+export async function main(args: readonly string[]): Promise<number> {
+  let status: number = ExitStatus.fine;
+  const program = new Command("korral")
+    .description("Runs device drivers in a capability sandbox with a software I/O MMU.")
+    .version(packageVersion(), "-V, --version")
+    .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, "korral: ")) })
+    .showHelpAfterError("(korral --help lists the commands)");
+  const ended = (result: number): void => {
+    status = result;
+  };
+  addStart(program, ended);
+  addFilter(program, ended);
+  addDevices(program);
+  for (const command of program.commands) command.copyInheritedSettings(program);
+  if (args.length === 0) {
+    program.outputHelp({ error: true });
+    return ExitStatus.usage;
+  }
+  try {
+    await program.parseAsync(args, { from: "user" });
+    return status;
+  } catch (error) {
+    return report(error);
+  }
+}
+
+function report(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? ExitStatus.fine : ExitStatus.usage;
+  if (error instanceof KorralError) {
+    stderr(`korral: ${error.message}\n`);
+    return error.exitStatus;
+  }
+  stderr(`korral: internal error: ${error instanceof Error ? error.message : String(error)}\n`);
+  if (process.env.KORRAL_DEBUG !== undefined && error instanceof Error) stderr(`${error.stack}\n`);
+  return ExitStatus.internal;
+}
+
+function packageVersion(): string {
+  const manifest: { version: string } = JSON.parse(
+    readFileSync(new URL("../../package.json", import.meta.url), "utf8"),
+  );
+  return manifest.version;
+}

@@ -1,0 +1,119 @@
+import { fileURLToPath } from "node:url";
+import { type Command, InvalidArgumentError } from "commander";
+import type { DmaFault } from "../bus/io-mmu.js";
+import { Machine } from "../machine.js";
+import { PIN_POOL_NAMES, type PinPool } from "../memory/pin-budget.js";
+import { UsageError } from "../util/errors.js";
+import { parseOptionList } from "./option-list.js";
+import { bold, stdout } from "./output.js";
+import { diskCase } from "./start/disk.js";
+import { type ClientSpec, offloadedPackets, receivedPackets } from "./start/packets.js";
+import type { CaseReport } from "./start/report.js";
+import { terminalCase } from "./start/terminal.js";
+
+interface StartOptions {
+  netdev?: string;
+  client?: string[];
+  image?: string;
+  terminal?: string;
+  memory: string;
+  pinBound?: number;
+  seed: number;
+  json?: true;
+}
+
+const RECORDED_SESSION = fileURLToPath(new URL("../../test/captures/guest-session.pcap", import.meta.url));
+
+/** Without `--client`: three with filters that share out the recorded session. */
+const DEFAULT_CLIENTS: readonly ClientSpec[] = [
+  { name: "web", filter: "tcp port 80", out: null },
+  { name: "names", filter: "port domain or port bootps", out: null },
+  { name: "rest", filter: "", out: null },
+];
+
+export function addStart(program: Command, _ended: (status: number) => void): void {
+  program
+    .command("start")
+    .description("Play all driver-DMA cases with the native drivers on real input.")
+    .option(
+      "--netdev <pcap,rx=F,tx=F>",
+      "replay capture F into the wire, record what is sent (default: the recorded session)",
+    )
+    .option("--client <NAME,filter=EXPR,out=F>", "who receives; repeatable, earlier ones first", collect)
+    .option("--image <file>", "raw disk image; its content is left as it is (default: a scratch image)")
+    .option("--terminal <tty|tcp:HOST:PORT>", "where the terminal line ends (default: a script)")
+    .option("--memory <size>", "RAM of the machine", "64MiB")
+    .option("--pin-bound <frames>", "frames that may be pinned (default: half of the RAM)", wholeNumber)
+    .option("--seed <n>", "same seed, same run", wholeNumber, 1)
+    .option("--json", "print one JSON document")
+    .action((options: StartOptions) => start(options));
+}
+
+async function start(options: StartOptions): Promise<void> {
+  const clients = options.client?.map(parseClient) ?? DEFAULT_CLIENTS;
+  const { rx, tx } = parseNetdev(options.netdev);
+  await using machine = await Machine.create({
+    memory: options.memory,
+    seed: options.seed,
+    ...(options.pinBound === undefined ? {} : { pinBudget: options.pinBound }),
+    ...(options.terminal === undefined ? {} : { realTime: () => Number(process.hrtime.bigint()) }),
+  });
+  const faults: DmaFault[] = [];
+  machine.iommu.events.on("fault", (fault) => faults.push(fault));
+  const reports: CaseReport[] = [];
+  const show = (report: CaseReport): void => {
+    reports.push(report);
+    if (options.json !== true) stdout(`${bold(report.title)}\n${report.lines.map((line) => `  ${line}\n`).join("")}`);
+  };
+  show(await terminalCase(machine, options.terminal));
+  for (const report of await diskCase(machine, options.image)) show(report);
+  show(await receivedPackets(machine, rx, tx, clients));
+  show(await offloadedPackets(machine, rx, clients));
+  const summary = summarise(machine, faults);
+  if (options.json === true) {
+    const cases = Object.fromEntries(reports.map((report) => [report.key, report.figures]));
+    stdout(`${JSON.stringify({ ...cases, ...summary })}\n`);
+    return;
+  }
+  const { pins, transfers, iommu } = summary;
+  const pools = pins.pools.map(({ name, peak, bound }) => `${name} ${peak} of ${bound}`).join(", ");
+  stdout(
+    `${bold("Machine")}\n` +
+      `  frames pinned: ${pins.pinned} now, ${pins.peak} at the peak, bound ${pins.bound} (peaks: ${pools})\n` +
+      `  copies made: ${transfers.copies} (${transfers.copiedBytes} bytes), zero-copy transfers: ${transfers.zeroCopies} (${transfers.zeroCopyBytes} bytes)\n` +
+      `  frames dropped: ${transfers.dropped} for want of a client's buffer, ${transfers.unclaimed} that nobody wanted\n` +
+      `  I/O MMU: ${iommu.maps} maps, ${iommu.unmaps} unmaps, ${iommu.live} live, ${iommu.faults} accesses refused\n`,
+  );
+}
+
+function summarise(machine: Machine, faults: readonly DmaFault[]) {
+  const { budget, statistics, pci } = machine;
+  const pools = PIN_POOL_NAMES.map((name, pool) => ({ name, ...budget.pool(pool as PinPool) }));
+  const total = (field: "maps" | "unmaps" | "live") => pci.slots.reduce((sum, slot) => sum + slot.dma[field], 0);
+  return {
+    pins: { pinned: budget.pinned, peak: budget.peak, bound: budget.bound, pools },
+    transfers: { ...statistics },
+    iommu: { maps: total("maps"), unmaps: total("unmaps"), live: total("live"), faults: faults.length },
+  };
+}
+
+function parseClient(text: string): ClientSpec {
+  const { name, values } = parseOptionList("--client", text, ["filter", "out"]);
+  return { name, filter: values.get("filter") ?? "", out: values.get("out") ?? null };
+}
+
+function parseNetdev(text: string | undefined): { rx: string; tx: string | null } {
+  if (text === undefined) return { rx: RECORDED_SESSION, tx: null };
+  const { name, values } = parseOptionList("--netdev", text, ["rx", "tx"]);
+  if (name !== "pcap") throw new UsageError(`--netdev ${text}: 'pcap' is the one kind that start replays`);
+  return { rx: values.get("rx") ?? RECORDED_SESSION, tx: values.get("tx") ?? null };
+}
+
+function collect(value: string, earlier: string[] | undefined): string[] {
+  return [...(earlier ?? []), value];
+}
+
+function wholeNumber(text: string): number {
+  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError("it must be a whole number.");
+  return Number(text);
+}
