@@ -13,9 +13,8 @@ import { type DiskBackend, type DiskDone, DiskError } from "../devices/disk-back
 import { rangeError, totalLength, wholeSectors } from "../ports/disk-image.js";
 import { InputError } from "../util/errors.js";
 import { inputFileError, systemCode } from "./file-errors.js";
+import { transferAll } from "./transfer-all.js";
 
-/** IOV_MAX of Linux: the most spans of one vectored call. */
-const MOST_SPANS = 1024;
 const ZEROES = new Uint8Array(65_536);
 /** Refused for writing, though perhaps not for reading. */
 const NOT_WRITABLE = new Set(["EACCES", "EPERM", "EROFS", "ETXTBSY"]);
@@ -126,30 +125,6 @@ export class FileDisk implements DiskBackend, Disposable {
   #zero(position: number, length: number): void {
     for (let at = 0; at < length; ) {
       at += writeSync(this.#fd, ZEROES, 0, Math.min(ZEROES.length, length - at), position + at);
-    }
-  }
-}
-
-/** Calls `transfer` with what is left until nothing is: the system may take fewer bytes than asked. */
-function transferAll(
-  position: number,
-  spans: readonly Uint8Array[],
-  transfer: (spans: readonly Uint8Array[], position: number) => number,
-): void {
-  let at = position;
-  let first = 0;
-  let left = spans;
-  for (;;) {
-    while (first < left.length && left[first].length === 0) first++;
-    if (first === left.length) return;
-    const batch = first === 0 && left.length <= MOST_SPANS ? left : left.slice(first, first + MOST_SPANS);
-    let count = transfer(batch, at);
-    at += count;
-    while (first < left.length && count >= left[first].length) count -= left[first++].length;
-    if (count > 0) {
-      left = left.slice(first);
-      left = [left[0].subarray(count), ...left.slice(1)];
-      first = 0;
     }
   }
 }
