@@ -107,7 +107,7 @@ export class Engine {
   /** Forgets all commands; late answers of the disk go nowhere. */
   stop(): void {
     this.halt();
-    if (this.outstanding > 0) this.#idle();
+    if (this.outstanding > 0) this.#countBusy();
     this.outstanding = 0;
     for (const command of this.#active) this.#retire(command);
     this.#active.length = 0;
@@ -137,6 +137,7 @@ export class Engine {
       if (command.state === "delayed") this.#delayed.splice(this.#delayed.indexOf(command), 1);
       this.#complete(command, status);
     }
+    if (found.length > 0) this.#completedLate();
     return found.length > 0;
   }
 
@@ -274,8 +275,7 @@ export class Engine {
     if (status === PENDING) return;
     this.#drop(command);
     this.#finish(command, status);
-    this.interrupts.flush();
-    this.wake();
+    this.#completedLate();
   }
 
   #finish(command: Command, status: number): void {
@@ -305,8 +305,7 @@ export class Engine {
       this.#complete(command, command.status);
       if (!this.running) return;
     }
-    this.interrupts.flush();
-    this.wake();
+    this.#completedLate();
   }
 
   /** The command does not complete at once. */
@@ -320,12 +319,18 @@ export class Engine {
     this.#active.splice(this.#active.indexOf(command), 1);
     if (command.state === "working") this.#bounce -= command.map.total;
     command.queue.release(command.id);
-    if (--this.outstanding === 0) this.#idle();
+    if (--this.outstanding === 0) this.#countBusy();
   }
 
-  #idle(): void {
+  #countBusy(): void {
     this.health.counters.busyNanoseconds += this.host.clock.now() - this.#busySince;
-    this.onIdle();
+  }
+
+  /** Commands have completed late: signals that, and goes on with what was held up by them. */
+  #completedLate(): void {
+    this.interrupts.flush();
+    this.wake();
+    if (this.outstanding === 0) this.onIdle();
   }
 
   #complete(command: Command, status: number): void {
