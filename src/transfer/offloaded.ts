@@ -13,6 +13,8 @@ export interface BoardQueue {
   readonly room: number;
   /** Tells the board about a buffer; `cookie` comes back with its completion. */
   post(io: IoAddress, length: number, cookie: number): void;
+  /** The buffers posted so far are the board's now. */
+  kick(): void;
   /** Asks for a buffer back; the board answers with a completion, after which it never touches the buffer again. */
   withdraw(cookie: number): void;
 }
@@ -51,11 +53,29 @@ export class OffloadedReceive {
     return this.#posted.size;
   }
 
+  /** Nothing is posted any more and nothing will be. */
+  get ended(): boolean {
+    return this.#closed && this.#posted.size === 0;
+  }
+
+  /** Whether so many slots have come free that posting them is worth a doorbell. */
+  get wantsRefill(): boolean {
+    return !this.#closed && 2 * (this.ring.waiting + this.#outstanding) <= this.ring.request.slots;
+  }
+
   /**
    * Posts the client's free slots, as many as the board, the bound and the client allow; call again when some are free.
    * @returns why it stopped early, or null
    */
   refill(): KorralError | null {
+    try {
+      return this.#post();
+    } finally {
+      this.queue.kick();
+    }
+  }
+
+  #post(): KorralError | null {
     const { slots, slotBytes, space, offset } = this.ring.request;
     while (!this.#closed && this.queue.room > 0 && this.ring.waiting + this.#outstanding < slots) {
       const slot = this.#next % slots;

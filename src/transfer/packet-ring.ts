@@ -31,6 +31,8 @@ export class PacketRing extends KernelObject {
   readonly #start: number;
   #produced = 0;
   #consumed = 0;
+  /** Called when the client has freed a slot: a producer that posts the slots themselves wants to know. */
+  onRoom: (() => void) | null = null;
   /** Frames lost because every slot was in use. */
   full = 0;
   /** Frames lost because the client has destroyed, or lost the right to, the memory it provided. */
@@ -123,7 +125,9 @@ export class PacketRing extends KernelObject {
   }
 
   shift(): void {
-    if (this.#produced !== this.#consumed) this.#consumed++;
+    if (this.#produced === this.#consumed) return;
+    this.#consumed++;
+    this.onRoom?.();
   }
 
   release(): void {
