@@ -1,13 +1,15 @@
 import type { DmaPort } from "../../bus/io-mmu.js";
 import * as bpf from "../../filter/bpf.js";
 import { FilterVerifyError } from "../../filter/errors.js";
-import { interpret } from "../../filter/interpret.js";
+import { Demultiplexer } from "../../filter/packet-filter.js";
 import { verifyProgram } from "../../filter/verify.js";
 import type { StateReader } from "../../util/state-reader.js";
-import { MOST_CHAINS, MOST_QUEUES, NO_INSTRUCTION, Verdict } from "./registers.js";
+import { FILTER_MEMORY, MOST_CHAINS, MOST_QUEUES, NO_INSTRUCTION, Verdict } from "./registers.js";
 
 const INSTRUCTION_BYTES = 8;
 const FIELDS = 4;
+/** Bytes of a frame up to which copying by hand beats a view and `set`. */
+const SHORT = 128;
 
 export interface LoadResult {
   readonly verdict: number;
@@ -21,8 +23,14 @@ const result = (verdict: number, instruction = NO_INSTRUCTION): LoadResult => ({
 export class FilterBank {
   readonly #programs: (bpf.BpfProgram | null)[] = Array(MOST_QUEUES).fill(null);
   readonly #enabled = new Uint8Array(MOST_QUEUES);
-  /** The programs that are asked, and their queues. */
-  #asked: readonly bpf.BpfProgram[] = [];
+  /** The frame that is being looked at: one page, more than the longest frame. */
+  readonly #memory = new WebAssembly.Memory({ initial: 1, maximum: 1 });
+  readonly #packet = new Uint8Array(this.#memory.buffer);
+  readonly #words = new DataView(this.#memory.buffer);
+  /** The programs of the enabled queues, translated; null until a frame comes after a change. */
+  #demultiplexer: Demultiplexer | null = null;
+  /** How many programs are asked, and whose they are. */
+  #asked = 0;
   readonly #queues = new Uint8Array(MOST_QUEUES);
 
   /** Fetches and verifies a program; one that is refused leaves the one before in force. */
@@ -31,9 +39,11 @@ export class FilterBank {
     const bytes = new Uint8Array(count * INSTRUCTION_BYTES);
     if (!dma.read(address, bytes, 0, bytes.length)) return result(Verdict.REFUSED_READ);
     const program = bpf.decodeProgram(bytes);
-    const verdict = examine(program);
-    if (verdict.verdict === Verdict.ACCEPTED) this.#put(queue, program);
-    return verdict;
+    const examined = examine(program);
+    if (examined.verdict !== Verdict.ACCEPTED) return examined;
+    if (this.#usedBeside(queue) + count > FILTER_MEMORY) return result(Verdict.MEMORY);
+    this.#put(queue, program);
+    return examined;
   }
 
   clear(queue: number): void {
@@ -44,7 +54,7 @@ export class FilterBank {
     const value = on ? 1 : 0;
     if (this.#enabled[queue] === value) return;
     this.#enabled[queue] = value;
-    this.#rebuild();
+    this.#choose();
   }
 
   isEnabled(queue: number): boolean {
@@ -53,11 +63,11 @@ export class FilterBank {
 
   /** @returns the first enabled queue whose program accepts the frame, or −1 */
   classify(bytes: Uint8Array, offset: number, length: number): number {
-    const asked = this.#asked;
-    for (let i = 0; i < asked.length; i++) {
-      if (interpret(asked[i], bytes, offset, length, length) !== 0) return this.#queues[i];
-    }
-    return -1;
+    if (this.#asked === 0) return -1;
+    this.#demultiplexer ??= this.#translate();
+    this.#copyIn(bytes, offset, length);
+    const first = this.#demultiplexer.classify(0, length, length);
+    return first < 0 ? -1 : this.#queues[first];
   }
 
   /** The programs as lists of code, jt, jf, k; empty for none. */
@@ -75,26 +85,53 @@ export class FilterBank {
       for (let i = 0; i + FIELDS <= fields.length; i += FIELDS) {
         program.push({ code: fields[i], jt: fields[i + 1], jf: fields[i + 2], k: fields[i + 3] });
       }
-      if (program.length > 0 && examine(program).verdict !== Verdict.ACCEPTED) {
+      const fits = this.#usedBeside(queue) + program.length <= FILTER_MEMORY;
+      if (!fits || (program.length > 0 && examine(program).verdict !== Verdict.ACCEPTED)) {
         throw state.misfit("program", "one that the board accepts");
       }
       this.#put(queue, program.length > 0 ? program : null);
     });
   }
 
-  #put(queue: number, program: bpf.BpfProgram | null): void {
-    this.#programs[queue] = program;
-    if (this.isEnabled(queue)) this.#rebuild();
+  #copyIn(bytes: Uint8Array, offset: number, length: number): void {
+    if (length > SHORT) {
+      this.#packet.set(bytes.subarray(offset, offset + length));
+      return;
+    }
+    // Word by word: for short frames twice as fast as byte by byte, and faster than making a view.
+    const whole = length & ~3;
+    for (let at = 0, from = offset; at < whole; at += 4, from += 4) {
+      const word = bytes[from] | (bytes[from + 1] << 8) | (bytes[from + 2] << 16) | (bytes[from + 3] << 24);
+      this.#words.setUint32(at, word, true);
+    }
+    for (let at = whole; at < length; at++) this.#packet[at] = bytes[offset + at];
   }
 
-  #rebuild(): void {
-    const asked: bpf.BpfProgram[] = [];
+  /** Instructions in the filter memory, those of one queue left out. */
+  #usedBeside(queue: number): number {
+    return this.#programs.reduce((sum, program, i) => (i === queue ? sum : sum + (program?.length ?? 0)), 0);
+  }
+
+  #put(queue: number, program: bpf.BpfProgram | null): void {
+    this.#programs[queue] = program;
+    if (this.isEnabled(queue)) this.#choose();
+  }
+
+  /** Notes which programs are asked from now on. */
+  #choose(): void {
+    this.#demultiplexer = null;
+    this.#asked = 0;
     this.#programs.forEach((program, queue) => {
-      if (program === null || !this.isEnabled(queue)) return;
-      this.#queues[asked.length] = queue;
-      asked.push(program);
+      if (program !== null && this.isEnabled(queue)) this.#queues[this.#asked++] = queue;
     });
-    this.#asked = asked;
+  }
+
+  #translate(): Demultiplexer {
+    const asked = this.#programs.filter((program, queue) => program !== null && this.isEnabled(queue));
+    return new Demultiplexer(
+      asked.filter((program) => program !== null),
+      this.#memory,
+    );
   }
 }
 

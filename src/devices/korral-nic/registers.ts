@@ -118,10 +118,20 @@ export const Receive = {
   CUTS: 0x88,
 } as const;
 export const Load = { VERIFY: 1, CLEAR: 2 } as const;
-export const Verdict = { NONE: 0, ACCEPTED: 1, LENGTH: 2, REFUSED_READ: 3, INSTRUCTION: 4, CHAINS: 5 } as const;
+export const Verdict = {
+  NONE: 0,
+  ACCEPTED: 1,
+  LENGTH: 2,
+  REFUSED_READ: 3,
+  INSTRUCTION: 4,
+  CHAINS: 5,
+  MEMORY: 6,
+} as const;
 export const VERDICT_INDEX_SHIFT = 16;
 export const NO_INSTRUCTION = 0xffff;
 export const MOST_CHAINS = 32;
+/** Instructions, those of all queues together. */
+export const FILTER_MEMORY = 16_384;
 export const Withdraw = { ONE: 1, ALL: 2 } as const;
 
 /** §6. */
