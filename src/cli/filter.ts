@@ -26,13 +26,13 @@ export function addFilter(program: Command, _ended: (status: number) => void): v
 function filter(expression: string, file: string, options: FilterOptions): void {
   const program = compileFilter(expression);
   using capture = openCaptureFile(file);
-  requireEthernet(capture.reader);
+  const reader = requireEthernet(capture.reader);
   const writer =
-    options.out === undefined ? null : createCaptureFile(options.out, { fineTimes: capture.reader.fineTimes }, [file]);
+    options.out === undefined ? null : createCaptureFile(options.out, { fineTimes: reader.fineTimes }, [file]);
   const counts = { packets: 0, matched: 0 };
   const memory = new WebAssembly.Memory({ initial: Math.ceil(LONGEST_CAPTURED_BYTES / 65_536) });
   try {
-    run(capture.reader, new PacketFilter(program, memory), new Uint8Array(memory.buffer), writer, counts);
+    run(reader, new PacketFilter(program, memory), new Uint8Array(memory.buffer), writer, counts);
   } catch (error) {
     // What came before the damage is not lost.
     stderr(`${counts.matched} of the ${counts.packets} packets before the error match\n`);

@@ -142,10 +142,10 @@ function openSession(machine: Machine, rx: string, tx: string | null): Session {
     record?.close();
   };
   try {
-    requireEthernet(capture.reader);
+    const reader = requireEthernet(capture.reader);
     record = tx === null ? null : createCaptureFile(tx, {}, [rx]);
     const wire = new CaptureWire({
-      replay: capture.reader,
+      replay: reader,
       clock: machine.clock,
       ...(record === null ? {} : { record }),
     });
