@@ -10,7 +10,11 @@ export function sumWords(view: DataView, at: number, length: number): number {
     sum += view.getUint32(at, true) + view.getUint32(at + 4, true);
     sum += view.getUint32(at + 8, true) + view.getUint32(at + 12, true);
   }
-  for (; at + 2 <= end; at += 2) sum += view.getUint16(at, true);
+  for (; at + 4 <= end; at += 4) sum += view.getUint32(at, true);
+  if (at + 2 <= end) {
+    sum += view.getUint16(at, true);
+    at += 2;
+  }
   return at < end ? sum + view.getUint8(at) : sum;
 }
 

@@ -59,7 +59,8 @@ export class Receiver {
   readonly #stageView = new DataView(this.#stage.buffer);
   readonly #fcs = new Uint8Array(FCS_BYTES);
   readonly #fcsWord = new Uint32Array(this.#fcs.buffer);
-  /** Of the buffer that the last frame from the wire lay in. */
+  /** The array that the last frame from the wire lay in, and a view of its buffer. */
+  #wireBytes: Uint8Array = this.#stage;
   #wireView: DataView = this.#stageView;
   #progress = 0;
   #halted = false;
@@ -303,7 +304,10 @@ export class Receiver {
   }
 
   #viewOf(source: Uint8Array): DataView {
-    if (this.#wireView.buffer !== source.buffer) this.#wireView = new DataView(source.buffer);
+    if (source !== this.#wireBytes) {
+      this.#wireBytes = source;
+      if (this.#wireView.buffer !== source.buffer) this.#wireView = new DataView(source.buffer);
+    }
     return this.#wireView;
   }
 
