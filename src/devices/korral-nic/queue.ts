@@ -103,16 +103,16 @@ export abstract class KorralQueue {
     this.enabled = false;
     this.error = ErrorCode.NONE;
     this.#fault = 0;
+    this.entries = 1;
+    this.head = 0;
+    this.tail = 0;
+    this.completions.start(0, this.entries);
     this.board.stateChanged(this);
   }
 
   reset(): void {
     this.disable();
     this.#setup.fill(0);
-    this.entries = 1;
-    this.head = 0;
-    this.tail = 0;
-    this.completions.start(0, 1);
   }
 
   /** Takes the descriptors up to the tail, unless the queue must wait or fails on the way. */
