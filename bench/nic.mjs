@@ -119,7 +119,7 @@ class NicBench {
           wire.deliver(frame, 0, length);
         }
       }
-      if (produced < packets) source.arm(0);
+      if (produced < packets) source.arm(1000);
     });
     source.arm(0);
     const start = process.hrtime.bigint();

@@ -1,10 +1,15 @@
 import type { Clock } from "./clock.js";
 import type { InterruptController } from "./interrupts.js";
 
-/** A guard against devices and drivers that keep each other busy for ever: after so many rounds the host has its turn… */
-const ROUNDS_BEFORE_TURN = 10_000;
-/** …and virtual time passes, as it would on a real machine, so that watchdogs get to see it. */
+/** Devices and drivers may keep each other busy for long: after so many rounds clients may run, too. */
+const ROUNDS_BEFORE_CLIENTS = 64;
+/** Who is busy for so many rounds is busy for ever: virtual time then passes, so that watchdogs get to see it. */
+const ROUNDS_BEFORE_TIME = 10_000;
 const NANOSECONDS_A_ROUND = 1000;
+/** A client's way from a reply to its next request takes some steps of promises: cheaper to wait for than a host's turn. */
+const CLIENT_STEPS = 12;
+/** The host has its turn at least this often, however busy the machine is. */
+const PASSES_BEFORE_TURN = 1024;
 
 export interface EventLoopOptions {
   /** Lets everything that the host has ready (promises, I/O) run: one turn of its own event loop. */
@@ -52,10 +57,10 @@ export class EventLoop {
 
   /**
    * Runs interrupts and due timers without letting time or clients pass.
-   * @returns false if there was still something to do after very many rounds
+   * @returns false if there was still something to do after so many rounds
    */
-  runReady(): boolean {
-    for (let round = 0; round < ROUNDS_BEFORE_TURN; round++) {
+  runReady(rounds = ROUNDS_BEFORE_TIME): boolean {
+    for (let round = 0; round < rounds; round++) {
       if (this.interrupts.dispatch() + this.clock.runDue() === 0) return true;
     }
     return false;
@@ -66,14 +71,25 @@ export class EventLoop {
    * @returns false if it went idle before `done`
    */
   async run(done: () => boolean): Promise<boolean> {
+    let passes = 0;
+    let busy = 0;
     for (;;) {
-      const idle = this.runReady();
-      await null;
-      if (!idle) this.clock.advance(ROUNDS_BEFORE_TURN * NANOSECONDS_A_ROUND);
-      else if (this.interrupts.hasPending || this.clock.nextDeadline() <= this.clock.now()) continue;
+      busy = this.runReady(ROUNDS_BEFORE_CLIENTS) ? 0 : busy + ROUNDS_BEFORE_CLIENTS;
+      if (busy >= ROUNDS_BEFORE_TIME) {
+        this.clock.advance(busy * NANOSECONDS_A_ROUND);
+        busy = 0;
+        passes = PASSES_BEFORE_TURN;
+      }
+      for (let step = 0; step < CLIENT_STEPS; step++) {
+        await null;
+        if (this.#ready) break;
+      }
+      if (done()) return true;
+      if (this.#ready && ++passes < PASSES_BEFORE_TURN) continue;
+      passes = 0;
       await this.options.turn();
       if (done()) return true;
-      if (this.interrupts.hasPending || this.clock.nextDeadline() <= this.clock.now()) continue;
+      if (this.#ready) continue;
       const deadline = this.clock.nextDeadline();
       if (deadline !== Number.POSITIVE_INFINITY && !this.clock.isVirtual) {
         await this.#sleepUntil(deadline);
@@ -100,6 +116,11 @@ export class EventLoop {
     watched.catch(() => {});
     if (!(await this.run(() => settled))) throw onIdle();
     return watched;
+  }
+
+  /** Whether there is anything to do at this very time. */
+  get #ready(): boolean {
+    return this.interrupts.hasPending || this.clock.nextDeadline() <= this.clock.now();
   }
 
   async #sleepUntil(deadline: number): Promise<void> {

@@ -124,7 +124,6 @@ export class IoMmuContext implements DmaPort {
   readonly #unmapSite: (string | null)[] = [];
   /** Freed entries stay readable as history until they are needed again, oldest first. */
   #spareHead = 0;
-  #bank: Uint8Array = new Uint8Array(0);
 
   /** @internal Made by {@link IoMmu.attach}. */
   constructor(
@@ -236,49 +235,60 @@ export class IoMmuContext implements DmaPort {
   }
 
   read(address: number, into: Uint8Array, offset: number, length: number): boolean {
-    let done = 0;
-    if (!this.#check(address, length, DmaAccess.read)) return false;
-    while (done < length) {
-      const at = this.#locate(address + done);
-      const chunk = Math.min(length - done, PAGE_SIZE - (at & PAGE_MASK));
-      copyBytes(into, offset + done, this.#bank, at, chunk);
+    if (length <= 0 && this.busMaster) return true;
+    const window = this.#allowed(address, length, DmaAccess.read);
+    if (window === null) return false;
+    for (let done = 0, relative = address - window.base; done < length; ) {
+      const chunk = Math.min(length - done, PAGE_SIZE - (relative & PAGE_MASK));
+      const frame = window.frames[relative >>> PAGE_SHIFT] as FrameNumber;
+      const bank = this.#memory.banks[frame >>> BANK_SHIFT].bytes;
+      copyBytes(into, offset + done, bank, frameOffset(frame) + (relative & PAGE_MASK), chunk);
       done += chunk;
+      relative += chunk;
     }
     this.bytesRead += length;
     return true;
   }
 
   write(address: number, from: Uint8Array, offset: number, length: number): boolean {
-    let done = 0;
-    if (!this.#check(address, length, DmaAccess.write)) return false;
-    while (done < length) {
-      const at = this.#locate(address + done);
-      const chunk = Math.min(length - done, PAGE_SIZE - (at & PAGE_MASK));
-      copyBytes(this.#bank, at, from, offset + done, chunk);
+    if (length <= 0 && this.busMaster) return true;
+    const window = this.#allowed(address, length, DmaAccess.write);
+    if (window === null) return false;
+    for (let done = 0, relative = address - window.base; done < length; ) {
+      const chunk = Math.min(length - done, PAGE_SIZE - (relative & PAGE_MASK));
+      const frame = window.frames[relative >>> PAGE_SHIFT] as FrameNumber;
+      const bank = this.#memory.banks[frame >>> BANK_SHIFT].bytes;
+      copyBytes(bank, frameOffset(frame) + (relative & PAGE_MASK), from, offset + done, chunk);
       done += chunk;
+      relative += chunk;
     }
     this.bytesWritten += length;
     return true;
   }
 
   spans(address: number, length: number, access: PinAccess): Uint8Array[] | null {
-    if (!this.#check(address, length, access)) return null;
+    if (length <= 0 && this.busMaster) return [];
+    const window = this.#allowed(address, length, access);
+    if (window === null) return null;
     const spans: Uint8Array[] = [];
-    let bank: Uint8Array | null = null;
-    let start = 0;
-    let end = 0;
-    for (let done = 0; done < length; ) {
-      const at = this.#locate(address + done);
-      const chunk = Math.min(length - done, PAGE_SIZE - (at & PAGE_MASK));
-      if (bank !== this.#bank || at !== end) {
-        if (bank !== null) spans.push(bank.subarray(start, end));
-        bank = this.#bank;
-        start = at;
+    const relative = address - window.base;
+    const lastPage = (relative + length - 1) >>> PAGE_SHIFT;
+    let left = length;
+    let within = relative & PAGE_MASK;
+    for (let page = relative >>> PAGE_SHIFT; left > 0; page++) {
+      const first = window.frames[page];
+      // Neighbouring frames make one span.
+      let run = 1;
+      while (page < lastPage && window.frames[page + 1] === first + run && isSameBank(first, first + run)) {
+        page++;
+        run++;
       }
-      end = at + chunk;
-      done += chunk;
+      const bytes = Math.min(left, run * PAGE_SIZE - within);
+      const start = frameOffset(first as FrameNumber) + within;
+      spans.push(this.#memory.banks[first >>> BANK_SHIFT].bytes.subarray(start, start + bytes));
+      left -= bytes;
+      within = 0;
     }
-    if (bank !== null) spans.push(bank.subarray(start, end));
     if ((access & DmaAccess.read) !== 0) this.bytesRead += length;
     if ((access & DmaAccess.write) !== 0) this.bytesWritten += length;
     return spans;
@@ -303,10 +313,9 @@ export class IoMmuContext implements DmaPort {
     };
   }
 
-  /** Whether every byte may be accessed so; raises the fault if not. */
-  #check(address: number, length: number, access: PinAccess): boolean {
+  /** The window of a range, every byte of which may be accessed so; raises the fault and is null if not. */
+  #allowed(address: number, length: number, access: PinAccess): IoWindow | null {
     if (!this.busMaster) return this.#refuse("bus-master-off", address, length, access);
-    if (length <= 0) return true;
     const window = this.#windowOf(address);
     if (window === null) return this.#refuse("unmapped", address, length, access);
     const entry = window.entries[window.pageOf(address)];
@@ -316,20 +325,10 @@ export class IoMmuContext implements DmaPort {
       return this.#refuse("out-of-bounds", address, length, access);
     }
     if ((access & ~this.#access[entry]) !== 0) return this.#refuse("wrong-direction", address, length, access);
-    return true;
+    return window;
   }
 
-  /** Offset in {@link #bank} of an address that was checked. */
-  #locate(address: number): number {
-    const window = this.#windowOf(address);
-    if (window === null) return 0;
-    const relative = address - window.base;
-    const frame = window.frames[relative >>> PAGE_SHIFT] as FrameNumber;
-    this.#bank = this.#memory.banks[frame >>> BANK_SHIFT].bytes;
-    return frameOffset(frame) + (relative & PAGE_MASK);
-  }
-
-  #refuse(reason: DmaRefusal, address: number, length: number, access: PinAccess): false {
+  #refuse(reason: DmaRefusal, address: number, length: number, access: PinAccess): null {
     let mapping = this.recordAt(address);
     let why = reason;
     if (reason === "unmapped" || (reason === "after-unmap" && mapping === null)) {
@@ -348,7 +347,7 @@ export class IoMmuContext implements DmaPort {
       access,
       mapping,
     });
-    return false;
+    return null;
   }
 
   #windowOf(address: number): IoWindow | null {
@@ -397,3 +396,7 @@ export class IoMmuContext implements DmaPort {
 const SPARE_HISTORY = 4096;
 /** Consumed places at the front of the queue of spare entries are dropped when there are this many. */
 const COMPACT_AT = 4096;
+
+function isSameBank(a: number, b: number): boolean {
+  return a >>> BANK_SHIFT === b >>> BANK_SHIFT;
+}

@@ -121,15 +121,21 @@ function checkSlot(operation: string, index: number): void {
 }
 
 /**
- * The page at a page index of a space, with every restriction on the way respected.
+ * Finds the page at a page index of a space, with every restriction on the way respected, and those right behind it that
+ * the same leaf node holds.
+ * @param into gets the pages, from `from` on, `most` at the most
+ * @returns how many: at least one
  * @throws VoidError, AddressFault, RightsError
  */
-export function resolvePage(
+function walk(
   space: AddressSpaceCapability,
   pageIndex: number,
   forWriting: boolean,
   operation: string,
-): Page {
+  into: Page[],
+  from: number,
+  most: number,
+): number {
   let current = space;
   let index = pageIndex;
   let restrictions = 0;
@@ -150,15 +156,33 @@ export function resolvePage(
     if (slot === null) throw new AddressFault(operation, pageIndex * PAGE_SIZE, "has no page");
     if (slot instanceof PageCapability) {
       if (index !== 0) throw new AddressFault(operation, pageIndex * PAGE_SIZE, "has no page");
-      const page = openCapability(slot, operation);
-      if (forWriting && ((restrictions | slot.restrictions) & NO_CHANGE) !== 0) {
-        throw new RightsError(operation, `the page at offset ${pageIndex * PAGE_SIZE} is read-only here`);
+      into[from] = usable(slot, restrictions, forWriting, operation, pageIndex);
+      let found = 1;
+      if (node.slotPages > 1) return found;
+      for (; found < most && at + found < SLOTS; found++) {
+        const next = node.slots[at + found];
+        if (!(next instanceof PageCapability)) break;
+        into[from + found] = usable(next, restrictions, forWriting, operation, pageIndex + found);
       }
-      return page;
+      return found;
     }
     current = slot;
   }
   throw new AddressFault(operation, pageIndex * PAGE_SIZE, "is in a malformed space: it contains itself");
+}
+
+function usable(
+  slot: PageCapability,
+  restrictions: Restrictions,
+  forWriting: boolean,
+  operation: string,
+  pageIndex: number,
+): Page {
+  const page = openCapability(slot, operation);
+  if (forWriting && ((restrictions | slot.restrictions) & NO_CHANGE) !== 0) {
+    throw new RightsError(operation, `the page at offset ${pageIndex * PAGE_SIZE} is read-only here`);
+  }
+  return page;
 }
 
 /**
@@ -186,7 +210,7 @@ export function resolveRange(
     );
   }
   const pages = new Array<Page>(count);
-  for (let i = 0; i < count; i++) pages[i] = resolvePage(space, first + i, forWriting, operation);
+  for (let i = 0; i < count; ) i += walk(space, first + i, forWriting, operation, pages, i, count - i);
   return pages;
 }
 

@@ -198,24 +198,29 @@ function storePromptly(space: AddressSpaceCapability, offset: number, bytes: Uin
   }
 }
 
-async function answer(
+function answer(
   endpoint: Endpoint,
   reply: Promise<Message>,
   receive: StringTarget | undefined,
   obituary: Error | null,
 ): Promise<Received> {
-  let fail: (error: Error) => void = () => {};
-  const gone = new Promise<never>((_, reject) => {
-    fail = reject;
-  });
-  endpoint.unanswered.add(fail);
-  if (obituary !== null) fail(obituary);
-  try {
-    return accept(await Promise.race([reply, gone]), receive);
-  } finally {
-    endpoint.unanswered.delete(fail);
+  return new Promise<Received>((resolve, reject) => {
+    if (obituary === null) endpoint.unanswered.add(reject);
+    else reject(obituary);
     // A reply after the endpoint's end has nobody to go to.
-    reply.catch(() => {});
-    gone.catch(() => {});
-  }
+    const isAwaited = () => endpoint.unanswered.delete(reject);
+    reply.then(
+      (message) => {
+        if (!isAwaited()) return;
+        try {
+          resolve(accept(message, receive));
+        } catch (error) {
+          reject(error);
+        }
+      },
+      (error) => {
+        if (isAwaited()) reject(error);
+      },
+    );
+  });
 }

@@ -2,7 +2,6 @@ import type { AddressSpaceCapability } from "../capability/address-space.js";
 import { AddressSpaceCapability as Space } from "../capability/address-space.js";
 import type { EndpointCapability, Received } from "../capability/endpoint.js";
 import { ArgumentError } from "../capability/errors.js";
-import type { MaybePromise } from "../util/maybe-promise.js";
 
 /** What a disk driver is asked. Sectors and counts are words; memory is named by a space capability and an offset. */
 export const BlockLabel = { info: 0, read: 1, write: 2, flush: 3, discard: 4, writeZeroes: 5 } as const;
@@ -65,7 +64,7 @@ export function decodeRange(
   operation: string,
 ): { sector: number; offset: number; length: number } {
   const [sector, offset, length] = message.words;
-  if (![sector, offset, length].every((word) => Number.isSafeInteger(word) && word >= 0)) {
+  if (!isCount(sector) || !isCount(offset) || !isCount(length)) {
     throw new ArgumentError(operation, "needs the words sector, offset and length");
   }
   if (length === 0 || length % info.sectorSize !== 0) {
@@ -77,18 +76,17 @@ export function decodeRange(
   return { sector, offset, length };
 }
 
-/** A transfer request. @throws ArgumentError */
-export function decodeTransfer(message: Received, info: BlockInfo, operation: string): BlockRequest {
-  const range = decodeRange(message, info, operation);
-  const [space] = message.capabilities;
-  if (!(space instanceof Space)) throw new ArgumentError(operation, "needs a capability to an address space");
-  if (range.offset % 4 !== 0) {
-    throw new ArgumentError(
-      operation,
-      `offset ${range.offset} is not aligned: the controller moves multiples of 4 bytes`,
-    );
-  }
-  return { ...range, space };
+function isCount(word: number | undefined): boolean {
+  return word !== undefined && Number.isSafeInteger(word) && word >= 0;
 }
 
-export type BlockReply = MaybePromise<{ label: number; words?: readonly number[] }>;
+/** A transfer request. @throws ArgumentError */
+export function decodeTransfer(message: Received, info: BlockInfo, operation: string): BlockRequest {
+  const { sector, offset, length } = decodeRange(message, info, operation);
+  const [space] = message.capabilities;
+  if (!(space instanceof Space)) throw new ArgumentError(operation, "needs a capability to an address space");
+  if (offset % 4 !== 0) {
+    throw new ArgumentError(operation, `offset ${offset} is not aligned: the controller moves multiples of 4 bytes`);
+  }
+  return { sector, offset, length, space };
+}

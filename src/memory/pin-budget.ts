@@ -42,6 +42,8 @@ export class PinAuthorityEndedError extends KorralError {
   }
 }
 
+const INDEX_MASK = (1 << BANK_SHIFT) - 1;
+
 /** Counts, per frame, the pins of one pool or one authority, and how many distinct frames that makes. */
 class DistinctFrames {
   distinct = 0;
@@ -53,36 +55,51 @@ class DistinctFrames {
     readonly bound: number,
   ) {}
 
-  /** How many of `frames` would be new; an array without repetitions. */
-  added(frames: readonly FrameNumber[]): number {
+  /** Whether frames, without repetitions, would keep within the bound. */
+  admits(frames: readonly FrameNumber[]): boolean {
+    return this.distinct + frames.length <= this.bound || this.distinct + this.#added(frames) <= this.bound;
+  }
+
+  add(frames: readonly FrameNumber[]): void {
+    for (let i = 0; i < frames.length; i++) {
+      const frame = frames[i];
+      if (this.countsOf(frame >>> BANK_SHIFT)[frame & INDEX_MASK]++ === 0) this.distinct++;
+    }
+    if (this.distinct > this.peak) this.peak = this.distinct;
+  }
+
+  remove(frames: readonly FrameNumber[]): void {
+    for (let i = 0; i < frames.length; i++) {
+      const frame = frames[i];
+      if (--this.countsOf(frame >>> BANK_SHIFT)[frame & INDEX_MASK] === 0) this.distinct--;
+    }
+  }
+
+  protected countsOf(bank: number): Uint32Array {
+    return this.#counts[bank] ?? this.#newCounts(bank);
+  }
+
+  #newCounts(bank: number): Uint32Array {
+    const counts = new Uint32Array(this.memory.banks[bank].frames);
+    this.#counts[bank] = counts;
+    return counts;
+  }
+
+  #added(frames: readonly FrameNumber[]): number {
     let added = 0;
     for (let i = 0; i < frames.length; i++) {
-      const counts = this.#counts[frames[i] >>> BANK_SHIFT];
-      if (counts === undefined || counts[frames[i] & INDEX_MASK] === 0) added++;
+      if (this.countsOf(frames[i] >>> BANK_SHIFT)[frames[i] & INDEX_MASK] === 0) added++;
     }
     return added;
   }
-
-  admits(frames: readonly FrameNumber[]): boolean {
-    return this.distinct + frames.length <= this.bound || this.distinct + this.added(frames) <= this.bound;
-  }
-
-  add(frame: FrameNumber): void {
-    const bank = frame >>> BANK_SHIFT;
-    let counts = this.#counts[bank];
-    if (counts === undefined) {
-      counts = new Uint32Array(this.memory.banks[bank].frames);
-      this.#counts[bank] = counts;
-    }
-    if (counts[frame & INDEX_MASK]++ === 0 && ++this.distinct > this.peak) this.peak = this.distinct;
-  }
-
-  remove(frame: FrameNumber): void {
-    if (--this.#counts[frame >>> BANK_SHIFT][frame & INDEX_MASK] === 0) this.distinct--;
-  }
 }
 
-const INDEX_MASK = (1 << BANK_SHIFT) - 1;
+/** Counts all pins of a machine, in the frame table itself. */
+class PinnedFrames extends DistinctFrames {
+  protected override countsOf(bank: number): Uint32Array {
+    return this.memory.banks[bank].pinCounts;
+  }
+}
 
 export interface PinBudgetOptions {
   /** Distinct frames that may be pinned at any time, all pools together. */
@@ -111,7 +128,7 @@ export class PinBudget {
   onLastUnpin: (frame: FrameNumber) => void = () => {};
   readonly bound: number;
   readonly #pools: readonly DistinctFrames[];
-  readonly #total: DistinctFrames;
+  readonly #total: PinnedFrames;
   readonly #queues: PinWaiter[][] = [[], [], [], []];
   readonly #authorities = new Set<PinAuthority>();
 
@@ -133,7 +150,7 @@ export class PinBudget {
     }
     this.bound = bound;
     this.#pools = [solicited, posted, reserved, paging].map((part) => new DistinctFrames(memory, part));
-    this.#total = new DistinctFrames(memory, bound);
+    this.#total = new PinnedFrames(memory, bound);
   }
 
   get pinned(): number {
@@ -204,28 +221,20 @@ export class PinBudget {
 
   /** @internal */
   count(authority: PinAuthority, pool: PinPool, frames: readonly FrameNumber[]): void {
-    const part = this.#pools[pool];
-    const own = authority.counters[pool];
-    for (let i = 0; i < frames.length; i++) {
-      const frame = frames[i];
-      part.add(frame);
-      own.add(frame);
-      this.#total.add(frame);
-      this.memory.banks[frame >>> BANK_SHIFT].pinCounts[frame & INDEX_MASK]++;
-    }
+    this.#pools[pool].add(frames);
+    if (authority.limited) authority.counters[pool].add(frames);
+    this.#total.add(frames);
   }
 
   /** @internal */
   uncount(authority: PinAuthority, pool: PinPool, frames: readonly FrameNumber[]): void {
-    const part = this.#pools[pool];
-    const own = authority.counters[pool];
+    this.#pools[pool].remove(frames);
+    if (authority.limited) authority.counters[pool].remove(frames);
+    this.#total.remove(frames);
     for (let i = 0; i < frames.length; i++) {
       const frame = frames[i];
-      part.remove(frame);
-      own.remove(frame);
-      this.#total.remove(frame);
       const bank = this.memory.banks[frame >>> BANK_SHIFT];
-      if (--bank.pinCounts[frame & INDEX_MASK] === 0 && bank.state(frame) === FrameState.dying) this.onLastUnpin(frame);
+      if (bank.state(frame) === FrameState.dying && bank.pinCount(frame) === 0) this.onLastUnpin(frame);
     }
     this.settle(pool);
   }
@@ -275,6 +284,8 @@ function mayPass(queue: readonly PinWaiter[], authority: PinAuthority): boolean 
 export class PinAuthority {
   /** @internal One counter a pool. */
   readonly counters: readonly DistinctFrames[];
+  /** @internal Whether its own bound can ever matter; if not, nothing is counted against it. */
+  readonly limited: boolean;
   readonly #pins = new Set<Pin>();
   readonly #waiters = new Set<(error: KorralError) => void>();
   #ended = false;
@@ -285,6 +296,7 @@ export class PinAuthority {
     readonly name: string,
     readonly bound: number,
   ) {
+    this.limited = bound < budget.bound;
     this.counters = PIN_POOL_NAMES.map(() => new DistinctFrames(budget.memory, bound));
   }
 
@@ -418,14 +430,9 @@ function nothing(): void {}
 
 /** The array itself in the usual case that no frame occurs twice. */
 function withoutRepetitions(frames: readonly FrameNumber[]): readonly FrameNumber[] {
-  const { length } = frames;
-  if (length < 2) return frames;
-  if (length > 8) {
-    const set = new Set(frames);
-    return set.size === length ? frames : [...set];
-  }
-  for (let i = 1; i < length; i++) {
-    for (let j = 0; j < i; j++) if (frames[i] === frames[j]) return [...new Set(frames)];
-  }
-  return frames;
+  let at = 1;
+  while (at < frames.length && frames[at] > frames[at - 1]) at++;
+  if (at >= frames.length) return frames;
+  const set = new Set(frames);
+  return set.size === frames.length ? frames : [...set];
 }

@@ -1,5 +1,5 @@
 import type { AddressSpaceCapability } from "../../src/capability/address-space.js";
-import { resolvePage } from "../../src/capability/address-space.js";
+import { resolveRange } from "../../src/capability/address-space.js";
 import { openCapability } from "../../src/capability/capability.js";
 import { Kernel } from "../../src/capability/kernel.js";
 import type { Page, PageCapability, PageSource } from "../../src/capability/page.js";
@@ -37,7 +37,7 @@ export function pageOf(capability: PageCapability): Page {
 
 /** The page at a page index of a space. */
 export function pageAt(space: AddressSpaceCapability, index: number): Page {
-  return resolvePage(space, index, false, "test");
+  return resolveRange(space, index * 4096, 1, false, "test")[0];
 }
 
 /** A store whose disk answers when the test says so. */

@@ -128,9 +128,18 @@ export class QueuePair {
     } else if (end <= second + PAGE_SIZE) {
       setAddress(words, at + 8, second);
     } else {
-      const list = this.#listsAt + id * (PRP_LIST_BYTES >>> 2);
-      let entry = list;
-      for (let page = second; page < end; page += PAGE_SIZE, entry += 2) setAddress(words, entry, page);
+      let entry = this.#listsAt + id * (PRP_LIST_BYTES >>> 2);
+      let low = second % 2 ** 32;
+      let high = Math.floor(second / 2 ** 32);
+      for (let left = end - second; left > 0; left -= PAGE_SIZE, entry += 2) {
+        words[entry] = low;
+        words[entry + 1] = high;
+        low += PAGE_SIZE;
+        if (low === 2 ** 32) {
+          low = 0;
+          high++;
+        }
+      }
       setAddress(words, at + 8, this.#listsIo + id * PRP_LIST_BYTES);
     }
   }
