@@ -44,7 +44,9 @@ function buffer(pages) {
 const ring = buffer(1);
 const words = new Uint32Array(ring.bytes.buffer, ring.bytes.byteOffset, RING * 4);
 const data = buffer(RING / 2);
-iommu.events.on("fault", (fault) => { throw new Error(JSON.stringify(fault)); });
+iommu.events.on("fault", (fault) => {
+  throw new Error(JSON.stringify(fault));
+});
 const write = (offset, value) => slot.write(0, offset, 4, value);
 write(0x0, 0x240); // CTRL.SLU
 

@@ -1,6 +1,6 @@
 import type { PciSlot } from "../../src/bus/pci-bus.js";
-import { I82540em, I82540emBar, type I82540emOptions } from "../../src/devices/i82540em.js";
 import { Ctrl, Rctl, Register, Tctl } from "../../src/devices/i82540em/registers.js";
+import { I82540em, I82540emBar, type I82540emOptions } from "../../src/devices/i82540em.js";
 import type { FrameListener, Wire } from "../../src/devices/wire.js";
 import { type DmaBuffer, Rig } from "./rig.js";
 
@@ -130,6 +130,7 @@ export class E1000Rig extends Rig {
     const { view } = this.rx;
     const pieces: number[] = [];
     const parts: number[] = [];
+    const used: number[] = [];
     let next = this.rxNext;
     for (;;) {
       const status = view.getUint8(next * 16 + 12);
@@ -141,9 +142,10 @@ export class E1000Rig extends Rig {
       const checksum = view.getUint16(next * 16 + 10, true);
       const errors = view.getUint8(next * 16 + 13);
       const special = view.getUint16(next * 16 + 14, true);
-      this.postReceive(next);
+      used.push(next);
       next = (next + 1) % this.rxCount;
       if ((status & 2) === 0) continue;
+      for (const index of used) this.postReceive(index);
       this.rxNext = next;
       return { bytes: Uint8Array.from(parts), pieces, status, errors, checksum, special };
     }
@@ -286,7 +288,13 @@ export function ipFrame(options: IpOptions): Uint8Array {
     put16(transport, 4, below);
   }
   transport.set(payload, transportLength);
-  const pseudo = Uint8Array.of(...ip.subarray(addressAt, addressAt + addresses), 0, protocol, below >>> 8, below & 0xff);
+  const pseudo = Uint8Array.of(
+    ...ip.subarray(addressAt, addressAt + addresses),
+    0,
+    protocol,
+    below >>> 8,
+    below & 0xff,
+  );
   const sum = internetChecksum(pseudo, transport);
   put16(transport, protocol === 6 ? 16 : 6, sum === 0 && protocol === 17 ? 0xffff : sum);
   return frame;
