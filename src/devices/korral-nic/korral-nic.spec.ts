@@ -283,6 +283,43 @@ describe("filters on the board", () => {
     expect(rings.poll().length).toBe(1);
   });
 
+  it("has a filter memory that is full some time, and free again after a clear", () => {
+    const long = [...Array(4095).fill(instruction(bpf.JMP | bpf.JEQ | bpf.K, 1)), instruction(bpf.RET | bpf.K, 1)];
+    bench = new Bench(8);
+    for (let queue = 4; queue < 8; queue++) expect(bench.load(queue, long) & 0xff).toBe(Verdict.ACCEPTED);
+    expect(bench.load(0, ACCEPT)).toBe(((0xffff << 16) | Verdict.MEMORY) >>> 0);
+    expect(bench.load(4, long) & 0xff).toBe(Verdict.ACCEPTED);
+    bench.set(receive(7) + Receive.LOAD, Load.CLEAR);
+    const { rings } = bench.open(7, ACCEPT, 1);
+    const before = bench.open(4, long, 1);
+    bench.arrive(frame(60));
+    expect(before.rings.poll().length).toBe(1);
+    bench.set(receive(4) + Queue.ENABLE, 0);
+    bench.arrive(frame(60));
+    expect(rings.poll().length).toBe(1);
+  });
+
+  it.each([14, 15, 63, 64, 127, 128, 129, 130, 16_110])(
+    "sees every byte of a frame of %i bytes, and none beyond",
+    (length) => {
+      const last = instruction(bpf.LD | bpf.B | bpf.ABS, length - 1);
+      const beyond = instruction(bpf.LD | bpf.B | bpf.ABS, length);
+      const { rings } = bench.open(0, [beyond, ...ACCEPT], 1);
+      const other = bench.open(
+        1,
+        [last, instruction(bpf.JMP | bpf.JEQ | bpf.K, 0xa5, 0, 1), ...ACCEPT, instruction(bpf.RET | bpf.K, 0)],
+        1,
+      );
+      const bytes = frame(length);
+      bytes[length - 1] = 0xa5;
+      bench.arrive(new Uint8Array(16_110).fill(0xa5));
+      rings.poll();
+      bench.arrive(bytes);
+      expect(rings.poll().length).toBe(0);
+      expect(other.rings.poll().length).toBe(1);
+    },
+  );
+
   it("replaces and clears programs between two frames", () => {
     const { rings } = bench.open(0, etherType(0x0800), 4);
     expect(bench.load(0, etherType(0x0806)) & 0xff).toBe(Verdict.ACCEPTED);

@@ -23,8 +23,7 @@ export class TransmitQueue extends KorralQueue {
   }
 
   snapshot(): object {
-    const kept = Math.min(this.#gathered, LONGEST_FRAME_BYTES);
-    return { ...this.snapshotQueue(), gathered: this.#gathered, frame: [...this.#frame.subarray(0, kept)] };
+    return { ...this.snapshotQueue(), gathered: this.#gathered, frame: [...this.#frame.subarray(0, this.#kept)] };
   }
 
   /** @param on TXEN */
@@ -32,8 +31,12 @@ export class TransmitQueue extends KorralQueue {
     this.#on = on;
     this.restoreQueue(from);
     this.#gathered = from.integer("gathered", 0, LONGEST_FRAME_BYTES + 1);
-    const kept = Math.min(this.#gathered, LONGEST_FRAME_BYTES);
-    this.#frame.set(from.numbers("frame", kept, kept, 0xff));
+    this.#frame.set(from.numbers("frame", this.#kept, this.#kept, 0xff));
+  }
+
+  /** Bytes gathered that matter: a frame that is too long will not be sent. */
+  get #kept(): number {
+    return this.#gathered > LONGEST_FRAME_BYTES ? 0 : this.#gathered;
   }
 
   protected override get held(): number {
@@ -55,6 +58,7 @@ export class TransmitQueue extends KorralQueue {
   protected override takeDescriptor(address: number, lengthAndFlags: number, cookie: number): void {
     const length = lengthAndFlags & LENGTH_MASK;
     if (!this.#gather(address, length)) {
+      this.letGo();
       this.fail(ErrorCode.DATA, address);
       return;
     }
