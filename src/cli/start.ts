@@ -8,6 +8,7 @@ import { parseOptionList } from "./option-list.js";
 import { bold, stdout } from "./output.js";
 import { diskCase } from "./start/disk.js";
 import { type ClientSpec, offloadedPackets, receivedPackets } from "./start/packets.js";
+import { refusalsCase } from "./start/refusals.js";
 import type { CaseReport } from "./start/report.js";
 import { terminalCase } from "./start/terminal.js";
 
@@ -58,8 +59,8 @@ async function start(options: StartOptions): Promise<void> {
     ...(options.pinBound === undefined ? {} : { pinBudget: options.pinBound }),
     ...(options.terminal === undefined ? {} : { realTime: () => Number(process.hrtime.bigint()) }),
   });
-  const faults: DmaFault[] = [];
-  machine.iommu.events.on("fault", (fault) => faults.push(fault));
+  const refused: DmaFault[] = [];
+  machine.iommu.events.on("fault", (fault) => refused.push(fault));
   const reports: CaseReport[] = [];
   const show = (report: CaseReport): void => {
     reports.push(report);
@@ -69,6 +70,8 @@ async function start(options: StartOptions): Promise<void> {
   for (const report of await diskCase(machine, options.image)) show(report);
   show(await receivedPackets(machine, rx, tx, clients));
   show(await offloadedPackets(machine, rx, clients));
+  const faults = refused.length;
+  show(refusalsCase(machine));
   const summary = summarise(machine, faults);
   if (options.json === true) {
     const cases = Object.fromEntries(reports.map((report) => [report.key, report.figures]));
@@ -86,14 +89,15 @@ async function start(options: StartOptions): Promise<void> {
   );
 }
 
-function summarise(machine: Machine, faults: readonly DmaFault[]) {
+/** @param faults refused accesses of the cases; those of the demonstration are not among them */
+function summarise(machine: Machine, faults: number) {
   const { budget, statistics, pci } = machine;
   const pools = PIN_POOL_NAMES.map((name, pool) => ({ name, ...budget.pool(pool as PinPool) }));
   const total = (field: "maps" | "unmaps" | "live") => pci.slots.reduce((sum, slot) => sum + slot.dma[field], 0);
   return {
     pins: { pinned: budget.pinned, peak: budget.peak, bound: budget.bound, pools },
     transfers: { ...statistics },
-    iommu: { maps: total("maps"), unmaps: total("unmaps"), live: total("live"), faults: faults.length },
+    iommu: { maps: total("maps"), unmaps: total("unmaps"), live: total("live"), faults },
   };
 }
 

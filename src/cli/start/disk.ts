@@ -9,6 +9,7 @@ import { FileDisk } from "../../node/file-disk.js";
 import { ObjectPager } from "../../transfer/object-pager.js";
 import { PAGE_SIZE } from "../../util/brand.js";
 import { KorralError } from "../../util/errors.js";
+import type { Random } from "../../util/random.js";
 import type { CaseReport } from "./report.js";
 import { plural } from "./report.js";
 
@@ -20,7 +21,7 @@ const OBJECTS = 24;
 /** Case 2 and the disk special case, on one NVMe controller and one image. */
 export async function diskCase(machine: Machine, image: string | undefined): Promise<CaseReport[]> {
   const scratch = image === undefined ? mkdtempSync(join(tmpdir(), "korral-")) : null;
-  const file = image ?? scratchImage(join(scratch ?? "", "scratch.img"));
+  const file = image ?? scratchImage(join(scratch ?? "", "scratch.img"), machine.random);
   try {
     using disk = new FileDisk(file, { readOnly: "if-needed" });
     const slot = machine.plug("nvme", (host) => new NvmeController(host, { disk }));
@@ -135,9 +136,9 @@ function fromDisk(disk: FileDisk, position: number, into: Uint8Array): Promise<v
   });
 }
 
-function scratchImage(file: string): string {
+function scratchImage(file: string, random: Random): string {
   const bytes = new Uint32Array(SCRATCH_BYTES / 4);
-  for (let i = 0; i < bytes.length; i++) bytes[i] = Math.imul(i, 0x9e3779b1);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = random();
   writeFileSync(file, bytes);
   return file;
 }
