@@ -101,12 +101,12 @@ export class AddressSpaceCapability extends Capability<AddressSpace> {
 
   /** Copies bytes out of the space. @throws VoidError, AddressFault, ArgumentError, ObjectIoError */
   read(offset: number, into: Uint8Array): MaybePromise<void> {
-    return transfer(this, "read", offset, into, false);
+    return transfer(this, offset, into, false);
   }
 
   /** Copies bytes into the space. @throws VoidError, RightsError, AddressFault, ArgumentError, ObjectIoError */
   write(offset: number, from: Uint8Array): MaybePromise<void> {
-    return transfer(this, "write", offset, from, true);
+    return transfer(this, offset, from, true);
   }
 
   #refuse(operation: string, restriction: Restrictions, why: string): void {
@@ -214,31 +214,53 @@ export function resolveRange(
   return pages;
 }
 
+/** Where a walk for a single page puts it. */
+const single: Page[] = [];
+
 function transfer(
   space: AddressSpaceCapability,
-  operation: "read" | "write",
   offset: number,
   bytes: Uint8Array,
   forWriting: boolean,
 ): MaybePromise<void> {
-  const pages = resolveRange(space, offset, bytes.length, forWriting, `space ${operation}`);
+  const operation = forWriting ? "space write" : "space read";
+  const start = offset & PAGE_MASK;
+  if (Number.isInteger(offset) && offset >= 0 && bytes.length > 0 && start + bytes.length <= PAGE_SIZE) {
+    walk(space, Math.floor(offset / PAGE_SIZE), forWriting, operation, single, 0, 1);
+    if (single[0].resident) {
+      copyPart(single[0], start, bytes, 0, bytes.length, forWriting);
+      return;
+    }
+  }
+  const pages = resolveRange(space, offset, bytes.length, forWriting, operation);
   for (const page of pages) {
-    if (!page.resident)
-      return demandAll(pages, operation).then(() => transfer(space, operation, offset, bytes, forWriting));
+    if (!page.resident) return demandAll(pages, operation).then(() => transfer(space, offset, bytes, forWriting));
   }
   let done = 0;
   for (const page of pages) {
-    const start = (offset + done) & PAGE_MASK;
-    const chunk = Math.min(PAGE_SIZE - start, bytes.length - done);
-    const at = frameOffset(page.frame) + start;
-    page.referenced = true;
-    if (forWriting) {
-      page.memoryBank.setDirty(page.frame, true);
-      copyBytes(page.memoryBank.bytes, at, bytes, done, chunk);
-    } else {
-      copyBytes(bytes, done, page.memoryBank.bytes, at, chunk);
-    }
+    const within = (offset + done) & PAGE_MASK;
+    const chunk = Math.min(PAGE_SIZE - within, bytes.length - done);
+    copyPart(page, within, bytes, done, chunk, forWriting);
     done += chunk;
+  }
+}
+
+function copyPart(
+  page: Page,
+  within: number,
+  bytes: Uint8Array,
+  at: number,
+  length: number,
+  forWriting: boolean,
+): void {
+  const bank = page.memoryBank;
+  const offset = frameOffset(page.frame) + within;
+  page.referenced = true;
+  if (forWriting) {
+    bank.setDirty(page.frame, true);
+    copyBytes(bank.bytes, offset, bytes, at, length);
+  } else {
+    copyBytes(bytes, at, bank.bytes, offset, length);
   }
 }
 
