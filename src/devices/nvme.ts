@@ -134,6 +134,7 @@ export class NvmeController implements PciDevice {
     });
     this.#doorbells = new Doorbells(host, this.#queues, engine, interrupts, events);
     this.#logPages = new LogPages(this.#health, features, identity.firmware, () => this.#poweredOn());
+    engine.onHeld = () => events.deliver();
     engine.isHeld = (commandId) => events.isOutstanding(commandId);
     engine.io = new NvmCommands(disk, transfer, features, this.#health);
     engine.admin = new AdminCommands({

@@ -197,7 +197,7 @@ class Session {
   forget() {
     for (const list of this.submitted.values()) {
       for (const command of list) {
-        if (command.slot) command.slot.busy = false;
+        for (const slot of [command.slot, ...(command.more ?? [])]) if (slot) slot.busy = false;
         this.leaveFlux(command, false);
         if (command.changes) for (const sector of this.range(command)) this.tainted[sector] = 1;
       }
@@ -460,11 +460,18 @@ class Session {
     const command = list.shift();
     if (list.length === 0) this.submitted.delete(key);
     this.outstanding--;
-    if (command.slot) command.slot.busy = false;
     const status = field & 0x7ff;
     const aborted = status === 0x07 || status === 0x08;
-    // Which of two commands with the same identifier it was cannot be told.
-    if (!alone) for (const other of list) other.right = false;
+    if (alone) {
+      for (const slot of [command.slot, ...(command.more ?? [])]) if (slot) slot.busy = false;
+    } else {
+      // Which of two commands with the same identifier it was cannot be told.
+      list[0].more = [command.slot, ...(command.more ?? []), ...(list[0].more ?? [])];
+      for (const one of [command, ...list]) {
+        one.right = false;
+        if (one.changes) for (const sector of this.range(one)) this.tainted[sector] = 1;
+      }
+    }
     const right = command.right === true && alone;
     if (command.must) assert.equal(status, 0, "a queue could not be created");
     if (right && !this.faulty && !aborted && command.op !== OP.compare) {

@@ -207,6 +207,29 @@ describe("asynchronous events (§5.2)", () => {
     expect(host.reap(0).map((completion) => completion.result)).toContain(0x02_0101);
   });
 
+  it("keeps events until there is a request, and until there is room", () => {
+    const host = ready();
+    host.admin(0x09, { dw10: 0x0b, dw11: 1 << 8 });
+    host.controller.namespaceChanged();
+    const id = host.enqueue(0, EVENT_REQUEST);
+    host.ring(0);
+    host.rig.settle();
+    expect(host.reap(0)).toMatchObject([{ id, result: 0x04_0002 }]);
+
+    host.write(0x14, 0);
+    host.rig.pass(1_000_000);
+    host.enable(4);
+    for (let i = 0; i < 3; i++) host.enqueue(0, i === 0 ? EVENT_REQUEST : 0x7f);
+    host.ring(0);
+    host.rig.settle();
+    host.enqueue(0, 0x7f);
+    host.ring(0);
+    host.rig.settle();
+    host.write(0x1048, 1);
+    expect(host.reap(0).map((completion) => completion.result)).toEqual([0, 0, 0]);
+    expect(host.reap(0).map((completion) => completion.result)).toEqual([0x01_0000]);
+  });
+
   it("forgets requests at a reset", () => {
     const host = ready();
     host.enqueue(0, EVENT_REQUEST);

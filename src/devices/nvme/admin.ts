@@ -27,7 +27,7 @@ export interface AdminParts {
   readonly logPages: LogPages;
   readonly features: Features;
   readonly events: AsyncEvents;
-  /** A threshold may have been moved across the temperature. */
+  /** A threshold may have been moved across the temperature, or the event been asked for. */
   readonly checkTemperature: () => void;
 }
 
@@ -138,7 +138,7 @@ export class AdminCommands {
       features.setTimestamp(data);
     }
     command.result = features.set(id, save, command.dword(11));
-    if (id === Feature.temperatureThreshold) this.parts.checkTemperature();
+    if (id === Feature.temperatureThreshold || id === Feature.asyncEvents) this.parts.checkTemperature();
     return Status.success;
   }
 

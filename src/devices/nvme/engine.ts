@@ -11,8 +11,9 @@ import { MAX_TRANSFER } from "./transfer.js";
 
 /** Submission queue entries fetched at a time. */
 const FETCH_ENTRIES = 64;
-/** Commands executed before the machine's other business gets its turn. */
+/** Commands executed before the machine's other business gets its turn; long ones count as several. */
 const ROUND_COMMANDS = 256;
+const COUNTED_BYTES = 65_536;
 /** I/O commands at work at a time, and the controller's memory that they may use together. */
 const MAX_AT_WORK = 256;
 const MAX_BOUNCE = 16 * MAX_TRANSFER;
@@ -62,6 +63,8 @@ export class Engine {
   onFatal: () => void = () => {};
   /** Called when the last command at work has completed. */
   onIdle: () => void = () => {};
+  /** Called when a command was HELD. */
+  onHeld: () => void = () => {};
   /** Whether an asynchronous event request holds the identifier. */
   isHeld: (commandId: number) => boolean = () => false;
 
@@ -77,6 +80,7 @@ export class Engine {
   readonly #delayed: Command[] = [];
   #bounce = 0;
   #next = 0;
+  #budget = 0;
   #busySince = 0;
 
   constructor(
@@ -163,6 +167,7 @@ export class Engine {
   /** Takes the commands of a snapshot up again; those that were at the disk are executed once more. */
   restore(state: EngineState): void {
     this.#next = state.next;
+    if (!this.running) return;
     const again: Command[] = [];
     for (const saved of state.commands) {
       const queue = this.queues.submission(saved.queue);
@@ -196,37 +201,40 @@ export class Engine {
   #process(): void {
     const { submissions } = this.queues;
     const burst = this.burst();
-    let budget = ROUND_COMMANDS;
-    for (let idle = 0; idle < submissions.length && budget > 0; ) {
+    this.#budget = ROUND_COMMANDS;
+    for (let idle = 0; this.running && this.#budget > 0 && idle < submissions.length; this.#next++) {
       if (this.#next >= submissions.length) this.#next = 0;
-      const done = this.#serve(submissions[this.#next], Math.min(burst, budget));
-      this.#next++;
-      budget -= done;
-      idle = done > 0 ? 0 : idle + 1;
-      if (!this.running) return;
+      idle = this.#serve(submissions[this.#next], burst) ? 0 : idle + 1;
     }
     this.interrupts.flush();
-    if (budget === 0) this.wake();
+    if (this.#budget <= 0) this.wake();
   }
 
-  /** Executes up to `limit` commands of a queue. @returns how many */
-  #serve(queue: SubmissionQueue, limit: number): number {
+  /** Executes up to `limit` commands of a queue. @returns whether there was any */
+  #serve(queue: SubmissionQueue, limit: number): boolean {
     let done = 0;
-    while (done < limit) {
-      const room = Math.min(queue.waiting, limit - done, queue.completion.room, queue.size - queue.head, FETCH_ENTRIES);
-      if (room <= 0 || !this.#hasCapacity(queue)) break;
-      if (!this.host.dma.read(queue.headAddress, this.#entryBytes, 0, room * SQ_ENTRY_BYTES)) {
+    while (done < limit && this.#budget > 0) {
+      const count = Math.min(
+        queue.waiting,
+        limit - done,
+        queue.completion.room,
+        queue.size - queue.head,
+        FETCH_ENTRIES,
+      );
+      if (count <= 0 || !this.#hasCapacity(queue)) break;
+      if (!this.host.dma.read(queue.headAddress, this.#entryBytes, 0, count * SQ_ENTRY_BYTES)) {
         this.onFatal();
-        break;
+        return true;
       }
-      for (let i = 0; i < room; i++) {
-        if (i > 0 && !this.#hasCapacity(queue)) break;
+      for (let i = 0; i < count; i++) {
+        // What was fetched and cannot be executed now is fetched again.
+        if (this.#budget <= 0 || !this.#hasCapacity(queue)) return done > 0;
         this.#take(queue, i * SQE_WORDS);
         done++;
-        if (!this.running) return done;
+        if (!this.running) return true;
       }
     }
-    return done;
+    return done > 0;
   }
 
   #hasCapacity(queue: SubmissionQueue): boolean {
@@ -246,6 +254,7 @@ export class Engine {
     } else {
       this.#execute(command);
     }
+    this.#budget -= 1 + Math.floor(command.length / COUNTED_BYTES);
   }
 
   #begin(queue: SubmissionQueue): Command {
@@ -264,6 +273,7 @@ export class Engine {
     } else if (status === HELD) {
       queue.completion.reserved--;
       this.#retire(command);
+      this.onHeld();
     } else {
       this.#finish(command, status);
     }
