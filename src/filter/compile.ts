@@ -8,6 +8,7 @@ import { generate } from "./generate/generate.js";
 import { optimise } from "./optimise/optimise.js";
 import { FoldingError } from "./optimise/statements.js";
 import { parseFilter } from "./parser.js";
+import { factsOf } from "./program-facts.js";
 
 /** Characters of an expression: far more than a command line carries. */
 const MAXIMUM_EXPRESSION = 1 << 20;
@@ -48,10 +49,29 @@ export function compileFilter(
   connect(test.accepts, accept);
   connect(test.rejects, new Block(bpf.RET | bpf.K, 0));
   const root = context.keepAsIs ? test.head : optimised(test.head, refuse);
-  const program = flatten(root);
+  const program = withDefinedScratch(flatten(root));
   if (program.length > LONGEST_COMPILED)
     refuse(`becomes ${program.length} instructions; ${LONGEST_COMPILED} are the limit`, "filter-too-complex");
   return program;
+}
+
+/** A place in no packet, another for each word of scratch memory. */
+const NOWHERE = 0x8000_0000;
+
+/**
+ * After `geneve or …` and `not geneve` the places of headers are read from scratch words that nothing wrote. libpcap finds
+ * there whatever the stack held, which is nearly always outside the packet; here it is, always.
+ */
+function withDefinedScratch(program: BpfProgram): BpfProgram {
+  const { readAtStart } = factsOf(program);
+  const words = Array.from({ length: bpf.SCRATCH_WORDS }, (_, word) => word).filter(
+    (word) => ((readAtStart >>> word) & 1) !== 0,
+  );
+  const define = words.flatMap((word) => [
+    { code: bpf.LDX | bpf.IMM, jt: 0, jf: 0, k: NOWHERE + word },
+    { code: bpf.STX, jt: 0, jf: 0, k: word },
+  ]);
+  return [...define, ...program];
 }
 
 function optimised(head: Block, refuse: (reason: string, code?: string) => never): Block {

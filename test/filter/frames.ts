@@ -65,14 +65,28 @@ export class Frames {
     const ip = (): Bytes => [...u16(0x0800), ...this.ipv4(depth)];
     const ip6 = (): Bytes => [...u16(0x86dd), ...this.ipv6(depth)];
     const choices: (() => Bytes)[] = [
-      ip, ip, ip, ip, ip, ip6, ip6, ip6,
+      ip,
+      ip,
+      ip,
+      ip,
+      ip,
+      ip6,
+      ip6,
+      ip6,
       () => [...u16(0x0806), ...this.arp()],
       () => [...u16(0x8035), ...this.arp()],
-      () => [...u16(random.pick([0x8100, 0x8100, 0x88a8, 0x9100])), ...u16((random.below(8) << 13) | random.pick([5, 100, 0, random.below(4096)])), ...this.typed(depth - 1)],
+      () => [
+        ...u16(random.pick([0x8100, 0x8100, 0x88a8, 0x9100])),
+        ...u16((random.below(8) << 13) | random.pick([5, 100, 0, random.below(4096)])),
+        ...this.typed(depth - 1),
+      ],
       () => [...u16(0x8847), ...this.mpls(depth)],
       () => [...u16(0x8863), 0x11, random.pick([9, 7, 0x19]), ...u16(0), ...u16(4), ...random.bytes(12)],
       () => [...u16(0x8864), 0x11, 0, ...u16(random.pick([7, random.below(65536)])), ...u16(40), ...this.ppp(depth)],
-      () => [...u16(random.pick([0x809b, 0x80f3, 0x8137, 0x6001, 0x6002, 0x6004, 0x6007, 0x9000, 0x8848, 0x6558])), ...random.bytes(30)],
+      () => [
+        ...u16(random.pick([0x809b, 0x80f3, 0x8137, 0x6001, 0x6002, 0x6004, 0x6007, 0x9000, 0x8848, 0x6558])),
+        ...random.bytes(30),
+      ],
       () => [...u16(0x6003), ...this.decnet()],
     ]; // prettier-ignore
     return depth > 0 ? random.pick(choices)() : random.pick(choices.slice(0, 8))();
@@ -82,7 +96,13 @@ export class Frames {
     const { random } = this;
     const labels = random.between(1, 3);
     const stack = Array.from({ length: labels }, (_, i) =>
-      u32(((random.pick([1024, 100, random.below(1 << 20)]) << 12) | (random.below(8) << 9) | (i === labels - 1 && random.chance(0.95) ? 0x100 : 0) | 64) >>> 0),
+      u32(
+        ((random.pick([1024, 100, random.below(1 << 20)]) << 12) |
+          (random.below(8) << 9) |
+          (i === labels - 1 && random.chance(0.95) ? 0x100 : 0) |
+          64) >>>
+          0,
+      ),
     ).flat();
     return [...stack, ...(random.chance(0.6) ? this.ipv4(depth - 1) : this.ipv6(depth - 1))];
   }
@@ -101,7 +121,17 @@ export class Frames {
 
   private arp(): Bytes {
     const { random } = this;
-    return [...u16(1), ...u16(0x0800), 6, 4, ...u16(random.between(1, 4)), ...this.mac(), ...this.host(), ...this.mac(), ...this.host()];
+    return [
+      ...u16(1),
+      ...u16(0x0800),
+      6,
+      4,
+      ...u16(random.between(1, 4)),
+      ...this.mac(),
+      ...this.host(),
+      ...this.mac(),
+      ...this.host(),
+    ];
   }
 
   private decnet(): Bytes {
@@ -118,14 +148,29 @@ export class Frames {
     const { random } = this;
     const payload = random.pick([
       () => [0x42, 0x42, 0x03, ...random.bytes(35)],
-      () => [0xfe, 0xfe, 0x03, random.pick([0x81, 0x82, 0x83, 0x83, 0x83]), ...random.bytes(3), random.between(14, 28), ...random.bytes(20)],
+      () => [
+        0xfe,
+        0xfe,
+        0x03,
+        random.pick([0x81, 0x82, 0x83, 0x83, 0x83]),
+        ...random.bytes(3),
+        random.between(14, 28),
+        ...random.bytes(20),
+      ],
       () => [0xe0, 0xe0, 0x03, 0xff, 0xff, ...random.bytes(28)],
       () => [0xff, 0xff, ...random.bytes(28)],
       () => [0xf0, 0xf0, 0x03, ...random.bytes(30)],
       () => [0x06, 0x06, 0x03, ...this.ipv4(0)],
       () => [0xaa, 0xaa, 0x03, 0, 0, 0, ...u16(random.pick([0x0800, 0x80f3, 0x8137, 0x86dd])), ...this.ipv4(0)],
       () => [0xaa, 0xaa, 0x03, 0x08, 0x00, 0x07, ...u16(0x809b), ...random.bytes(20)],
-      () => [random.below(256), random.below(256), random.pick([0x00, 0x02, 0x01, 0x05, 0x09, 0x11, 0x63, 0x73, 0x43, 0x0f, 0x1f, 0x6f, 0xe3, 0xf3, 0xaf, 0xbf, 0x87]), ...random.bytes(20)],
+      () => [
+        random.below(256),
+        random.below(256),
+        random.pick([
+          0x00, 0x02, 0x01, 0x05, 0x09, 0x11, 0x63, 0x73, 0x43, 0x0f, 0x1f, 0x6f, 0xe3, 0xf3, 0xaf, 0xbf, 0x87,
+        ]),
+        ...random.bytes(20),
+      ],
     ])(); // prettier-ignore
     return [...u16(random.chance(0.9) ? payload.length : random.pick([1500, 1501, 1536, 0])), ...payload];
   }
@@ -144,7 +189,20 @@ export class Frames {
     const options = random.chance(0.2) ? random.bytes(4 * random.between(1, 10)) : [];
     const fragment = random.chance(0.15) ? random.pick([0x2000, 0x2010, 0x0010, 0x1fff, 0x4000]) : 0x4000;
     const length = 20 + options.length + body.length;
-    return [0x45 + options.length / 4, 0, ...u16(length), ...random.bytes(2), ...u16(fragment), 64, protocol, ...u16(0), ...this.host(), ...this.host(), ...options, ...body];
+    return [
+      0x45 + options.length / 4,
+      0,
+      ...u16(length),
+      ...random.bytes(2),
+      ...u16(fragment),
+      64,
+      protocol,
+      ...u16(0),
+      ...this.host(),
+      ...this.host(),
+      ...options,
+      ...body,
+    ];
   }
 
   private ipv6(depth: number): Bytes {
@@ -175,7 +233,18 @@ export class Frames {
       case 0:
       case 1:
       case 2:
-        return [6, [...this.port(), ...this.port(), ...random.bytes(8), 0x50 + random.below(3) * 16, random.pick([0x02, 0x10, 0x12, 0x18, 0x04, random.below(256)]), ...random.bytes(6), ...payload]];
+        return [
+          6,
+          [
+            ...this.port(),
+            ...this.port(),
+            ...random.bytes(8),
+            0x50 + random.below(3) * 16,
+            random.pick([0x02, 0x10, 0x12, 0x18, 0x04, random.below(256)]),
+            ...random.bytes(6),
+            ...payload,
+          ],
+        ];
       case 3:
       case 4:
         return [17, [...this.port(), ...this.port(), ...u16(8 + payload.length), ...u16(0), ...payload]];
@@ -184,9 +253,21 @@ export class Frames {
       case 6:
         return [132, [...this.port(), ...this.port(), ...random.bytes(8), ...payload]];
       case 7:
-        return version === 4 ? [1, [random.pick([0, 3, 5, 8, 11]), random.below(4), ...random.bytes(6), ...payload]] : [58, [random.pick([1, 128, 129, 135, 136]), 0, ...random.bytes(6), ...payload]];
+        return version === 4
+          ? [1, [random.pick([0, 3, 5, 8, 11]), random.below(4), ...random.bytes(6), ...payload]]
+          : [58, [random.pick([1, 128, 129, 135, 136]), 0, ...random.bytes(6), ...payload]];
       case 8:
-        return [51, [random.pick([6, 17, 50, 51, 59]), random.below(5), ...random.bytes(14), ...this.port(), ...this.port(), ...payload]];
+        return [
+          51,
+          [
+            random.pick([6, 17, 50, 51, 59]),
+            random.below(5),
+            ...random.bytes(14),
+            ...this.port(),
+            ...this.port(),
+            ...payload,
+          ],
+        ];
       case 9:
         return [random.pick([50, 103, 112, 2, 9, 89, 47, 4, 59]), [...random.bytes(8), ...payload]];
       default:
@@ -202,9 +283,45 @@ export class Frames {
     const inside = isEthernet ? this.ethernet(depth - 1) : this.ipv4(depth - 1);
     const type = isEthernet ? 0x6558 : 0x0800;
     const version = random.chance(0.05) ? 0x40 : 0;
-    const header = [version | options, 0, ...u16(type), ...u24(random.pick([5, random.below(1 << 24)])), 0, ...random.bytes(4 * options)];
-    return [...this.port(), ...u16(random.chance(0.95) ? 6081 : 80), ...u16(8 + header.length + inside.length), ...u16(0), ...header, ...inside];
+    const header = [
+      version | options,
+      0,
+      ...u16(type),
+      ...u24(random.pick([5, random.below(1 << 24)])),
+      0,
+      ...random.bytes(4 * options),
+    ];
+    return [
+      ...this.port(),
+      ...u16(random.chance(0.95) ? 6081 : 80),
+      ...u16(8 + header.length + inside.length),
+      ...u16(0),
+      ...header,
+      ...inside,
+    ];
   }
+}
+
+/**
+ * Whether libpcap would follow the frame's chain of IP headers for ever: it takes the length of an authentication header
+ * for the place of the next.
+ */
+export function goesInCircles({ bytes }: Frame): boolean {
+  const type = (bytes[12] << 8) | bytes[13];
+  if (type !== 0x0800 && type !== 0x86dd) return false;
+  let at = type === 0x0800 ? (bytes[14] & 0xf) * 4 : 40;
+  let protocol = bytes[type === 0x0800 ? 23 : 20];
+  const seen = new Set<string>();
+  while (14 + at + 1 < bytes.length && (protocol === 51 || (type === 0x86dd && [0, 43, 44, 60].includes(protocol)))) {
+    const state = `${protocol} ${at}`;
+    if (seen.has(state)) return true;
+    seen.add(state);
+    const length = bytes[14 + at + 1];
+    const next = bytes[14 + at];
+    at = protocol === 51 ? (length + 2) * 4 : at + (length + 1) * 8;
+    protocol = next;
+  }
+  return false;
 }
 
 /** The frames as a capture file (libpcap format, little-endian), each with its number for a time in seconds. */
@@ -232,6 +349,7 @@ export function captureFile(frames: readonly Frame[], snapLength = 262_144): Uin
 export function timesIn(file: Uint8Array): number[] {
   const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
   const times: number[] = [];
-  for (let at = 24; at + 16 <= file.length; at += 16 + view.getUint32(at + 8, true)) times.push(view.getUint32(at, true));
+  for (let at = 24; at + 16 <= file.length; at += 16 + view.getUint32(at + 8, true))
+    times.push(view.getUint32(at, true));
   return times;
 }

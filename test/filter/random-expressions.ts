@@ -7,18 +7,118 @@ export const MACS = ["00:11:22:33:44:55", "ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:1
 export const PORTS = [53, 80, 443, 20, 21, 6081, 123, 22];
 
 const LINK_PROTOCOLS = [
-  "ip", "ip6", "arp", "rarp", "tcp", "udp", "sctp", "icmp", "icmp6", "igmp", "igrp", "pim", "ah", "esp", "vrrp", "carp",
-  "atalk", "aarp", "decnet", "lat", "sca", "moprc", "mopdl", "iso", "clnp", "esis", "isis", "es-is", "is-is", "l1", "l2",
-  "iih", "lsp", "snp", "csnp", "psnp", "stp", "ipx", "netbeui",
+  "ip",
+  "ip6",
+  "arp",
+  "rarp",
+  "tcp",
+  "udp",
+  "sctp",
+  "icmp",
+  "icmp6",
+  "igmp",
+  "igrp",
+  "pim",
+  "ah",
+  "esp",
+  "vrrp",
+  "carp",
+  "atalk",
+  "aarp",
+  "decnet",
+  "lat",
+  "sca",
+  "moprc",
+  "mopdl",
+  "iso",
+  "clnp",
+  "esis",
+  "isis",
+  "es-is",
+  "is-is",
+  "l1",
+  "l2",
+  "iih",
+  "lsp",
+  "snp",
+  "csnp",
+  "psnp",
+  "stp",
+  "ipx",
+  "netbeui",
 ]; // prettier-ignore
-const LOADABLE = ["ether", "ip", "ip6", "arp", "rarp", "tcp", "udp", "sctp", "icmp", "icmp6", "igmp", "igrp", "pim", "vrrp", "carp", "decnet", "link", "atalk"];
+const LOADABLE = [
+  "ether",
+  "ip",
+  "ip6",
+  "arp",
+  "rarp",
+  "tcp",
+  "udp",
+  "sctp",
+  "icmp",
+  "icmp6",
+  "igmp",
+  "igrp",
+  "pim",
+  "vrrp",
+  "carp",
+  "decnet",
+  "link",
+  "atalk",
+];
 const NAMED = [
-  "tcpflags", "tcp-syn", "tcp-ack", "tcp-fin", "icmptype", "icmp-echo", "icmp-echoreply", "icmp6type", "icmp6-echo",
-  "icmp6-neighborsolicit", "icmpcode",
+  "tcpflags",
+  "tcp-syn",
+  "tcp-ack",
+  "tcp-fin",
+  "icmptype",
+  "icmp-echo",
+  "icmp-echoreply",
+  "icmp6type",
+  "icmp6-echo",
+  "icmp6-neighborsolicit",
+  "icmpcode",
 ]; // prettier-ignore
-const PORT_NAMES = ["http", "domain", "ftp", "ftp-data", "ssh", "ntp", "snmp", "syslog", "https", "tftp", "www", "nosuchport", "amqp"];
-const IP_PROTOCOL_NAMES = ["\\tcp", "\\udp", "\\icmp", "ospf", "gre", "ipv6-icmp", "\\esp", "\\pim", "TCP", "nosuchproto"];
-const ETHER_PROTOCOL_NAMES = ["\\ip", "\\ip6", "\\arp", "\\rarp", "\\atalk", "loopback", "\\stp", "\\ipx", "\\netbeui", "\\lat"];
+const PORT_NAMES = [
+  "http",
+  "domain",
+  "ftp",
+  "ftp-data",
+  "ssh",
+  "ntp",
+  "snmp",
+  "syslog",
+  "https",
+  "tftp",
+  "www",
+  "nosuchport",
+  "amqp",
+];
+const IP_PROTOCOL_NAMES = [
+  "\\tcp",
+  "\\udp",
+  "\\icmp",
+  "ospf",
+  "gre",
+  "ipv6-icmp",
+  "\\esp",
+  "\\pim",
+  "TCP",
+  "nosuchproto",
+];
+const ETHER_PROTOCOL_NAMES = [
+  "\\ip",
+  "\\ip6",
+  "\\arp",
+  "\\rarp",
+  "\\atalk",
+  "loopback",
+  "\\stp",
+  "\\ipx",
+  "\\netbeui",
+  "\\lat",
+];
 const OPERATORS = ["+", "-", "*", "/", "%", "&", "|", "^", "<<", ">>"];
 const RELATIONS = ["=", "==", "!=", "<", ">", "<=", ">="];
 
@@ -98,7 +198,8 @@ export class Expressions {
 
   private bareAddress(): string {
     const { random } = this;
-    const one = (): string => random.pick([random.pick(HOSTS), String(random.pick(PORTS)), random.pick(PORT_NAMES), this.address6()]);
+    const one = (): string =>
+      random.pick([random.pick(HOSTS), String(random.pick(PORTS)), random.pick(PORT_NAMES), this.address6()]);
     if (random.chance(0.3)) return `(${one()} or ${one()})`;
     return random.chance(0.15) ? `not ${one()}` : one();
   }
@@ -106,9 +207,28 @@ export class Expressions {
   private network(): string {
     const { random } = this;
     const net = random.pick([
-      "10", "10.1", "10.1.2", "192.168", "10.1.2.3", "10.0.0.0/8", "10.1.0.0/16", "10.1.2.0/23", "10.1.2.3/32", "0.0.0.0/0",
-      "192.168.0.0 mask 255.255.0.0", "10.1 mask 255.255", "10.1.2.3/16", "10.1.2.3 mask 255.255.0.0", "10.1/16", "10.1.2.3/33",
-      "172.16/12", "172.16.0.0/12", "loopback", "1000000", "0x0a010000", "012",
+      "10",
+      "10.1",
+      "10.1.2",
+      "192.168",
+      "10.1.2.3",
+      "10.0.0.0/8",
+      "10.1.0.0/16",
+      "10.1.2.0/23",
+      "10.1.2.3/32",
+      "0.0.0.0/0",
+      "192.168.0.0 mask 255.255.0.0",
+      "10.1 mask 255.255",
+      "10.1.2.3/16",
+      "10.1.2.3 mask 255.255.0.0",
+      "10.1/16",
+      "10.1.2.3/33",
+      "172.16/12",
+      "172.16.0.0/12",
+      "loopback",
+      "1000000",
+      "0x0a010000",
+      "012",
     ]); // prettier-ignore
     return `${this.maybe(["ip", "arp", "rarp", "udp"], 0.3)}${this.direction()}${random.pick(["net ", "net ", "net ", "host "])}${net}`;
   }
@@ -116,14 +236,28 @@ export class Expressions {
   private port(): string {
     const { random } = this;
     if (random.chance(0.2)) return `(${random.pick(PORTS)} or ${random.pick(PORT_NAMES)})`;
-    return random.chance(0.25) ? random.pick(PORT_NAMES) : String(random.chance(0.9) ? random.pick(PORTS) : random.between(0, 70000));
+    return random.chance(0.25)
+      ? random.pick(PORT_NAMES)
+      : String(random.chance(0.9) ? random.pick(PORTS) : random.between(0, 70000));
   }
 
   private portRange(): string {
     const { random } = this;
     return random.pick([
-      "0-1023", "53-80", "80-53", "ftp-ssh", "20-domain", "80", "1024-65535", "1-70000", "ssh-http", "50000-60000", "ftp-data-ssh",
-      String(random.below(60000)), "80-80", "x-y",
+      "0-1023",
+      "53-80",
+      "80-53",
+      "ftp-ssh",
+      "20-domain",
+      "80",
+      "1024-65535",
+      "1-70000",
+      "ssh-http",
+      "50000-60000",
+      "ftp-data-ssh",
+      String(random.below(60000)),
+      "80-80",
+      "x-y",
     ]); // prettier-ignore
   }
 
@@ -131,14 +265,22 @@ export class Expressions {
     const { random } = this;
     const address = random.pick(HOSTS6);
     if (random.chance(0.3)) return `${random.pick(["2001:db8::", "fe80::", "::", address])}/${random.between(0, 130)}`;
-    return random.chance(0.1) ? random.pick(["::ffff:10.1.2.3", "1:2:3:4:5:6:10.1.2.3", "1::2::3", "1:2:3:4:5:6:7::", "::300.1.1.1"]) : address;
+    return random.chance(0.1)
+      ? random.pick(["::ffff:10.1.2.3", "1:2:3:4:5:6:10.1.2.3", "1::2::3", "1:2:3:4:5:6:7::", "::300.1.1.1"])
+      : address;
   }
 
   private mac(): string {
     const { random } = this;
     const mac = random.pick(MACS);
     const long = mac.split(":").map((byte) => byte.padStart(2, "0"));
-    return random.pick([mac, long.join("-"), long.join("."), long.join(""), `${long[0]}${long[1]}.${long[2]}${long[3]}.${long[4]}${long[5]}`]);
+    return random.pick([
+      mac,
+      long.join("-"),
+      long.join("."),
+      long.join(""),
+      `${long[0]}${long[1]}.${long[2]}${long[3]}.${long[4]}${long[5]}`,
+    ]);
   }
 
   private protocol(): string {
@@ -160,17 +302,57 @@ export class Expressions {
   private flag(): string {
     const { random } = this;
     return random.pick([
-      "broadcast", "multicast", "ether broadcast", "ether multicast", "ip broadcast", "ip multicast", "ip6 multicast", "ip6 broadcast",
-      `less ${random.between(0, 1600)}`, `greater ${random.between(0, 1600)}`,
+      "broadcast",
+      "multicast",
+      "ether broadcast",
+      "ether multicast",
+      "ip broadcast",
+      "ip multicast",
+      "ip6 multicast",
+      "ip6 broadcast",
+      `less ${random.between(0, 1600)}`,
+      `greater ${random.between(0, 1600)}`,
       `byte ${random.between(0, 40)} ${random.pick(["=", "<", ">", "&", "|"])} ${random.between(0, 255)}`,
-      "llc", "llc i", "llc s", "llc u", "llc rr", "llc rnr", "llc rej", "llc ui", "llc xid", "llc test", "llc UA", "llc nosuch",
-      "inbound", "outbound", "ifname eth0", "gateway 10.1.2.3", "wlan type mgt", "vpi 5", "rnr 4", "ra 10.1.2.3",
+      "llc",
+      "llc i",
+      "llc s",
+      "llc u",
+      "llc rr",
+      "llc rnr",
+      "llc rej",
+      "llc ui",
+      "llc xid",
+      "llc test",
+      "llc UA",
+      "llc nosuch",
+      "inbound",
+      "outbound",
+      "ifname eth0",
+      "gateway 10.1.2.3",
+      "wlan type mgt",
+      "vpi 5",
+      "rnr 4",
+      "ra 10.1.2.3",
     ]); // prettier-ignore
   }
 
   private encapsulation(): string {
     const { random } = this;
-    const kinds = ["vlan", "vlan", "vlan 5", "vlan 100", "vlan (5)", "vlan 5000", "mpls", "mpls 1024", "mpls 1048576", "pppoed", "pppoes", "pppoes 7", "pppoes 70000"];
+    const kinds = [
+      "vlan",
+      "vlan",
+      "vlan 5",
+      "vlan 100",
+      "vlan (5)",
+      "vlan 5000",
+      "mpls",
+      "mpls 1024",
+      "mpls 1048576",
+      "pppoed",
+      "pppoes",
+      "pppoes 7",
+      "pppoes 70000",
+    ];
     return random.pick(this.style.geneve ? [...kinds, "geneve", "geneve 5", "geneve 20000000"] : kinds);
   }
 
@@ -186,23 +368,104 @@ export class Expressions {
         return "len";
       case 1:
       case 2: {
-        const index = random.chance(0.75) || depth === 0 ? String(random.below(64)) : random.chance(0.3) ? random.pick(NAMED) : this.arithmetic(depth - 1);
+        const index =
+          random.chance(0.75) || depth === 0
+            ? String(random.below(64))
+            : random.chance(0.3)
+              ? random.pick(NAMED)
+              : this.arithmetic(depth - 1);
         const size = random.chance(0.5) ? "" : `:${random.pick(["1", "2", "4", "2", "4", "3"])}`;
         return `${random.pick(LOADABLE)}[${index}${size}]`;
       }
       case 3:
         return random.pick(NAMED);
       default:
-        return random.pick(["0", "1", "2", "0xff", "0xf", "017", "255", "6", "14", "31", "32", "0x0800", "1500", "4294967295", "0x80000000"]);
+        return random.pick([
+          "0",
+          "1",
+          "2",
+          "0xff",
+          "0xf",
+          "017",
+          "255",
+          "6",
+          "14",
+          "31",
+          "32",
+          "0x0800",
+          "1500",
+          "4294967295",
+          "0x80000000",
+        ]);
     }
   }
 }
 
 const SOUP = [
-  ...LINK_PROTOCOLS, "host", "net", "port", "portrange", "proto", "src", "dst", "and", "or", "not", "(", ")", "(", ")", "!", "10.1.2.3",
-  "80", "53", "http", "len", "[", "]", ":", "=", "<", ">", "&", "|", "+", "-", "vlan", "mpls", "mask", "/", "8", "fe80::1", "ether",
-  "00:11:22:33:44:55", "broadcast", "multicast", "less", "greater", "llc", "byte", "tcp[0]", "ip[2:2]", "tcp-syn", "0x", "08", "1.2.3.4.5",
-  "\\tcp", "$a", "1:2:3", "a:b:c:", "&&", "||", "!=", "^", "%", "#", "0xfffffffff", "99999999999", "ether[0:4]",
+  ...LINK_PROTOCOLS,
+  "host",
+  "net",
+  "port",
+  "portrange",
+  "proto",
+  "src",
+  "dst",
+  "and",
+  "or",
+  "not",
+  "(",
+  ")",
+  "(",
+  ")",
+  "!",
+  "10.1.2.3",
+  "80",
+  "53",
+  "http",
+  "len",
+  "[",
+  "]",
+  ":",
+  "=",
+  "<",
+  ">",
+  "&",
+  "|",
+  "+",
+  "-",
+  "vlan",
+  "mpls",
+  "mask",
+  "/",
+  "8",
+  "fe80::1",
+  "ether",
+  "00:11:22:33:44:55",
+  "broadcast",
+  "multicast",
+  "less",
+  "greater",
+  "llc",
+  "byte",
+  "tcp[0]",
+  "ip[2:2]",
+  "tcp-syn",
+  "0x",
+  "08",
+  "1.2.3.4.5",
+  "\\tcp",
+  "$a",
+  "1:2:3",
+  "a:b:c:",
+  "&&",
+  "||",
+  "!=",
+  "^",
+  "%",
+  "#",
+  "0xfffffffff",
+  "99999999999",
+  "ether[0:4]",
 ]; // prettier-ignore
 
 /** Words in any order: nearly all of it is no expression. */
