@@ -225,7 +225,13 @@ function transfer(
 ): MaybePromise<void> {
   const operation = forWriting ? "space write" : "space read";
   const start = offset & PAGE_MASK;
-  if (Number.isInteger(offset) && offset >= 0 && bytes.length > 0 && start + bytes.length <= PAGE_SIZE) {
+  if (
+    Number.isInteger(offset) &&
+    offset >= 0 &&
+    offset < MAX_PAGES * PAGE_SIZE &&
+    bytes.length > 0 &&
+    start + bytes.length <= PAGE_SIZE
+  ) {
     walk(space, Math.floor(offset / PAGE_SIZE), forWriting, operation, single, 0, 1);
     if (single[0].resident) {
       copyPart(single[0], start, bytes, 0, bytes.length, forWriting);

@@ -1,7 +1,7 @@
 import type { AddressSpaceCapability } from "../../capability/address-space.js";
 import { VoidError } from "../../capability/errors.js";
 import { I82540em } from "../../devices/i82540em.js";
-import { KorralNic } from "../../devices/korral-nic/korral-nic.js";
+import { KorralNic } from "../../devices/korral-nic.js";
 import { E1000Driver } from "../../drivers/e1000/e1000-driver.js";
 import { KorralNicDriver } from "../../drivers/korral-nic/korral-nic-driver.js";
 import { NetworkClient } from "../../drivers/network-service.js";

@@ -1,11 +1,10 @@
 import { beforeEach, describe, expect, it } from "vitest";
-import { type DmaBuffer, Rig } from "../../../test/support/rig.js";
-import type { InterruptLine } from "../../bus/interrupts.js";
-import { MESSAGE_WINDOW } from "../../bus/interrupts.js";
-import * as bpf from "../../filter/bpf.js";
-import { DmaAccess } from "../../memory/pin.js";
-import { WireEnd } from "../../ports/wire-end.js";
-import { KorralNic } from "./korral-nic.js";
+import { type DmaBuffer, Rig } from "../../test/support/rig.js";
+import type { InterruptLine } from "../bus/interrupts.js";
+import { MESSAGE_WINDOW } from "../bus/interrupts.js";
+import * as bpf from "../filter/bpf.js";
+import { DmaAccess } from "../memory/pin.js";
+import { WireEnd } from "../ports/wire-end.js";
 import {
   ARM,
   Cause,
@@ -22,7 +21,8 @@ import {
   Statistic,
   Verdict,
   Withdraw,
-} from "./registers.js";
+} from "./korral-nic/registers.js";
+import { KorralNic } from "./korral-nic.js";
 
 class TestWire extends WireEnd {
   readonly sent: Uint8Array[] = [];
