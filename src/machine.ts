@@ -81,8 +81,15 @@ export class Machine implements AsyncDisposable {
     return new PlatformSlot(this.pci, model, factory);
   }
 
-  /** A domain for a driver of a device; hand it to the driver's `start`. */
+  /**
+   * A domain for a driver of a device; hand it to the driver's `start`.
+   * @throws KorralError when a driver lives on that device
+   */
   domain(driver: string, device: DeviceAccess, options: DriverOptions = {}): DriverDomain {
+    for (const other of this.#drivers) {
+      if (other.device !== device) continue;
+      throw new KorralError("device-busy", `${other.driver} drives this device: kill its domain before ${driver}`, 1);
+    }
     const domain = new DriverDomain(this, driver, device, options);
     this.#drivers.add(domain);
     domain.onDeath.push(() => this.#drivers.delete(domain));

@@ -1,4 +1,4 @@
-import type { Clock } from "../bus/clock.js";
+import type { Clock, Timer } from "../bus/clock.js";
 import type { AccessSize } from "../bus/device.js";
 import { type InterruptController, type InterruptLine, MESSAGE_WINDOW } from "../bus/interrupts.js";
 import type { IoMmuContext } from "../bus/io-mmu.js";
@@ -58,24 +58,27 @@ export class DriverDomain implements DmaEnvironment {
   /** Called, once, after everything was taken away. */
   readonly onDeath: ((why: string) => void)[] = [];
   readonly #host: DriverHost;
+  readonly #device: DeviceAccess;
   readonly #pinControl: PinControl;
   readonly #irqControls: IrqControl[] = [];
   readonly #messages: InterruptLine[] = [];
+  readonly #sleepers = new Map<Timer, (error: Error) => void>();
   #dead: string | null = null;
 
   constructor(
     host: DriverHost,
     readonly driver: string,
-    readonly device: DeviceAccess,
+    device: DeviceAccess,
     options: DriverOptions = {},
   ) {
+    this.#pinControl = new PinControl(host.kernel.budget.authority(driver, options.pinBound));
     this.#host = host;
+    this.#device = device;
     this.clock = host.clock;
     this.statistics = host.statistics;
     this.dma = device.dma;
     this.bank = host.kernel.primeBank.bank();
     this.endpoint = host.kernel.primeBank.endpoint();
-    this.#pinControl = new PinControl(host.kernel.budget.authority(driver, options.pinBound));
     this.pins = new PinControlCapability(this.#pinControl);
     this.irq = this.#control(device.line);
     this.watchdog = new Watchdog(host.clock, options.watchdog ?? DEFAULT_WATCHDOG, () =>
@@ -88,8 +91,15 @@ export class DriverDomain implements DmaEnvironment {
     return this.#dead;
   }
 
+  /** The device's registers, for as long as the driver lives. @throws DriverDiedError */
+  get device(): DeviceAccess {
+    this.#assertAlive();
+    return this.#device;
+  }
+
   /** A message-signalled interrupt of the driver's own, and the address and data that its device is to write. */
   message(name: string): { irq: IrqControlCapability; address: number; data: number } {
+    this.#assertAlive();
     const line = this.#host.interrupts.message(`${this.driver} ${name}`);
     this.#messages.push(line);
     return { irq: this.#control(line), address: MESSAGE_WINDOW, data: line.vector };
@@ -125,9 +135,34 @@ export class DriverDomain implements DmaEnvironment {
     });
   }
 
-  /** Resolves after machine time has passed. */
+  /**
+   * Runs what brings the driver up; a driver that does not start has ended, and holds nothing any more.
+   * @throws DriverDiedError when it is killed meanwhile, and whatever `bringUp` throws
+   */
+  async start<T>(bringUp: () => Promise<T>): Promise<T> {
+    const death = new Promise<never>((_, reject) => {
+      this.onDeath.push((why) => reject(new DriverDiedError(this.driver, why)));
+    });
+    death.catch(() => {});
+    try {
+      return await Promise.race([bringUp(), death]);
+    } catch (error) {
+      this.kill(`it did not start: ${describe(error)}`);
+      throw error;
+    }
+  }
+
+  /** Resolves after machine time has passed. @throws DriverDiedError when the driver ends before that */
   sleep(nanoseconds: number): Promise<void> {
-    return new Promise<void>((resolve) => this.clock.timer(resolve).arm(nanoseconds));
+    return new Promise<void>((resolve, reject) => {
+      this.#assertAlive();
+      const timer = this.clock.timer(() => {
+        this.#sleepers.delete(timer);
+        resolve();
+      });
+      this.#sleepers.set(timer, reject);
+      timer.arm(nanoseconds);
+    });
   }
 
   /** Ends the driver, whatever it is doing. A second call does nothing. */
@@ -135,7 +170,7 @@ export class DriverDomain implements DmaEnvironment {
     if (this.#dead !== null) return;
     this.#dead = why;
     this.watchdog.stop();
-    this.device.quiesce();
+    this.#device.quiesce();
     this.dma.teardown(`end of ${this.driver}`);
     this.#pinControl.rescind();
     this.#pinControl.release();
@@ -144,11 +179,21 @@ export class DriverDomain implements DmaEnvironment {
       control.release();
     }
     for (const line of this.#messages) this.#host.interrupts.release(line);
-    this.endpoint.abandon(new DriverDiedError(this.driver, why));
+    const died = new DriverDiedError(this.driver, why);
+    this.endpoint.abandon(died);
+    for (const [timer, fail] of this.#sleepers) {
+      timer.cancel();
+      fail(died);
+    }
+    this.#sleepers.clear();
     for (const listener of this.onDeath) listener(why);
     // Its rings and buffers are unpinned by now: nothing to wait for.
     void this.#host.kernel.primeBank.destroy(this.bank);
     void this.#host.kernel.primeBank.destroy(this.endpoint);
+  }
+
+  #assertAlive(): void {
+    if (this.#dead !== null) throw new DriverDiedError(this.driver, this.#dead);
   }
 
   #control(line: InterruptLine): IrqControlCapability {

@@ -2,6 +2,7 @@ import { AddressSpaceCapability } from "../capability/address-space.js";
 import type { EndpointCapability, Received } from "../capability/endpoint.js";
 import { ArgumentError } from "../capability/errors.js";
 import { PacketRingCapability, type RingRequest } from "../transfer/packet-ring.js";
+import { KorralError } from "../util/errors.js";
 
 /** What a network driver is asked. */
 export const NetworkLabel = {
@@ -16,6 +17,13 @@ export const NetworkLabel = {
   /** string: one frame, copied. */
   sendCopy: 4,
 } as const;
+
+/** The cable is out: what was to be sent has not left, or nobody knows whether it has. */
+export class LinkDownError extends KorralError {
+  constructor() {
+    super("link-down", "send: there is no link, so frames cannot leave: plug the cable in and send again", 1);
+  }
+}
 
 export interface NetworkInfo {
   readonly macAddress: Uint8Array;

@@ -6,6 +6,9 @@ import type { ReceiveDemultiplexer, ReceiveSession } from "../transfer/demultipl
 import { PacketRing, PacketRingCapability } from "../transfer/packet-ring.js";
 import type { SessionRequest } from "./network-service.js";
 
+/** Every frame is tried against the filters of all. */
+const MOST_SESSIONS = 256;
+
 /** The receiving clients of a network driver that demultiplexes in software. */
 export class ReceiveSessions {
   readonly #demultiplexer: ReceiveDemultiplexer;
@@ -17,16 +20,18 @@ export class ReceiveSessions {
 
   /** @throws FilterSyntaxError, ArgumentError, AddressFault, RightsError; nothing has changed then */
   open(bank: SpaceBankCapability, request: SessionRequest): PacketRingCapability {
+    if (this.#byRing.size === MOST_SESSIONS) {
+      throw new ArgumentError("open session", `all ${MOST_SESSIONS} sessions are in use: close one`);
+    }
     const program = compileFilter(request.filter);
     const seller = openCapability(bank, "open session");
     seller.reserve(1);
     const ring = new PacketRing(request);
-    const capability = new PacketRingCapability(seller.adopt(ring));
     const session: ReceiveSession = { name: request.filter, program, ring };
-    this.#byRing.set(ring, session);
     this.#demultiplexer.open(session);
     if (request.isDefault === true) this.#demultiplexer.setDefault(session);
-    return capability;
+    this.#byRing.set(ring, session);
+    return new PacketRingCapability(seller.adopt(ring));
   }
 
   close(bank: SpaceBankCapability, capability: PacketRingCapability): void {

@@ -1,5 +1,5 @@
 import type { AddressSpaceCapability } from "../capability/address-space.js";
-import type { EndpointCapability } from "../capability/endpoint.js";
+import { type EndpointCapability, STRING_LIMIT } from "../capability/endpoint.js";
 
 /** What a terminal driver is asked. */
 export const TerminalLabel = {
@@ -17,7 +17,7 @@ export class TerminalClient {
 
   /** Waits for input. @returns at most `most` bytes, at least one */
   async read(most = 4096): Promise<Uint8Array> {
-    const receive = new Uint8Array(most);
+    const receive = new Uint8Array(Math.min(Math.max(most, 0), STRING_LIMIT));
     const reply = await this.endpoint.call({ label: TerminalLabel.read, words: [most], receive });
     return reply.string;
   }

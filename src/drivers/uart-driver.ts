@@ -14,8 +14,17 @@ import { TerminalLabel } from "./terminal-service.js";
 const FIFO_BYTES = 16;
 /** 115200 baud from the PC's 1.8432 MHz crystal. */
 const DIVISOR = 1;
+/** A line that is never idle gets its next turn from the machine, so that all others get theirs. */
+const PASSES_A_TURN = 64;
 /** Input is held back (RTS off) when the reserved memory has less room than this, and wanted again above twice as much. */
 const LOW_WATER = 64;
+
+/** A string that has not left its client's message altogether. */
+interface PendingWrite {
+  readonly bytes: Uint8Array;
+  taken: number;
+  readonly done: (reply: Message) => void;
+}
 
 /**
  * A terminal driver as EROS would have it: case 1. Characters gather in driver-reserved memory and leave it as a copied
@@ -25,7 +34,8 @@ export class UartDriver {
   readonly #domain: DriverDomain;
   readonly #input: CopiedStringQueue;
   readonly #output: CopiedStringQueue;
-  readonly #writers: (() => void)[] = [];
+  /** First come, first served: strings of two clients never mix. */
+  readonly #writes: PendingWrite[] = [];
   readonly #drainers: (() => void)[] = [];
   #held = false;
   /** Characters that the line reported as damaged or lost. */
@@ -39,10 +49,15 @@ export class UartDriver {
 
   /** Programs the line for 115200 baud, 8N1, with FIFOs, and serves the domain's endpoint. @throws KorralError without a UART */
   static start(domain: DriverDomain): UartDriver {
-    const driver = new UartDriver(domain);
-    driver.#program();
-    domain.serve((message) => driver.#serve(message));
-    return driver;
+    try {
+      const driver = new UartDriver(domain);
+      driver.#program();
+      domain.serve((message) => driver.#serve(message));
+      return driver;
+    } catch (error) {
+      domain.kill("it did not start");
+      throw error;
+    }
   }
 
   #program(): void {
@@ -66,19 +81,18 @@ export class UartDriver {
   }
 
   #interrupt(): boolean {
-    let any = false;
-    for (;;) {
+    for (let pass = 0; pass < PASSES_A_TURN; pass++) {
       const cause = this.#read(UartRegister.IIR) & ~Iir.FIFOS;
-      if (cause === Iir.NONE) return any;
-      any = true;
+      if (cause === Iir.NONE) return pass > 0;
       if (cause === Iir.DATA || cause === Iir.TIMEOUT || cause === Iir.LINE_STATUS) this.#receive();
       else if (cause === Iir.THRE) this.#transmit();
       else this.#read(UartRegister.MSR);
     }
+    return true;
   }
 
   #receive(): void {
-    for (;;) {
+    for (let i = 0; i < PASSES_A_TURN; i++) {
       const status = this.#read(UartRegister.LSR);
       if ((status & (Lsr.OE | Lsr.PE | Lsr.FE | Lsr.BI)) !== 0) this.lineErrors++;
       if ((status & Lsr.DR) === 0) break;
@@ -89,14 +103,27 @@ export class UartDriver {
   }
 
   #transmit(): void {
+    this.#takeWrites();
     if ((this.#read(UartRegister.LSR) & Lsr.THRE) === 0) return;
     for (let i = 0; i < FIFO_BYTES; i++) {
       const byte = this.#output.shift();
       if (byte < 0) break;
       this.#write(UartRegister.THR, byte);
     }
-    for (const wake of this.#writers.splice(0)) wake();
+    this.#takeWrites();
     if (this.#output.length === 0) for (const wake of this.#drainers.splice(0)) wake();
+  }
+
+  /** Moves what clients want to send into reserved memory, as far as there is room. */
+  #takeWrites(): void {
+    for (;;) {
+      const first = this.#writes[0];
+      if (first === undefined) return;
+      first.taken += this.#output.pushAll(first.bytes.subarray(first.taken));
+      if (first.taken < first.bytes.length) return;
+      this.#writes.shift();
+      first.done({ label: REPLY_OK, words: [first.taken] });
+    }
   }
 
   #flowControl(): void {
@@ -125,13 +152,11 @@ export class UartDriver {
     }
   }
 
-  async #send(bytes: Uint8Array): Promise<Message> {
-    for (let taken = 0; ; ) {
-      taken += this.#output.pushAll(bytes.subarray(taken));
+  #send(bytes: Uint8Array): Promise<Message> {
+    return new Promise<Message>((done) => {
+      this.#writes.push({ bytes, taken: 0, done });
       this.#transmit();
-      if (taken === bytes.length) return { label: REPLY_OK, words: [taken] };
-      await new Promise<void>((resolve) => this.#writers.push(resolve));
-    }
+    });
   }
 
   async #drained(): Promise<Message> {

@@ -21,7 +21,7 @@ export class ReceiveDemultiplexer {
   readonly #memory: WebAssembly.Memory;
   readonly #bytes: Uint8Array;
   readonly #statistics: TransferStatistics;
-  readonly #sessions: ReceiveSession[] = [];
+  #sessions: readonly ReceiveSession[] = [];
   #default: ReceiveSession | null = null;
   #demultiplexer: Demultiplexer;
 
@@ -37,16 +37,14 @@ export class ReceiveDemultiplexer {
     return this.#sessions;
   }
 
+  /** @throws FilterVerifyError when there are more filters than can be had; nothing has changed then */
   open(session: ReceiveSession): void {
-    this.#sessions.push(session);
-    this.#rebuild();
+    this.#become([...this.#sessions, session]);
   }
 
   close(session: ReceiveSession): void {
-    const at = this.#sessions.indexOf(session);
-    if (at >= 0) this.#sessions.splice(at, 1);
+    this.#become(this.#sessions.filter((other) => other !== session));
     if (this.#default === session) this.#default = null;
-    this.#rebuild();
   }
 
   /** Who gets what no filter accepts. */
@@ -70,10 +68,11 @@ export class ReceiveDemultiplexer {
     return true;
   }
 
-  #rebuild(): void {
+  #become(sessions: readonly ReceiveSession[]): void {
     this.#demultiplexer = new Demultiplexer(
-      this.#sessions.map((session) => session.program),
+      sessions.map((session) => session.program),
       this.#memory,
     );
+    this.#sessions = sessions;
   }
 }

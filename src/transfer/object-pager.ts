@@ -3,7 +3,7 @@ import { ObjectIoError, VoidError } from "../capability/errors.js";
 import type { Kernel } from "../capability/kernel.js";
 import { type Page, PageCapability, type PageSource } from "../capability/page.js";
 import type { SpaceBankCapability } from "../capability/space-bank.js";
-import { DmaAccess, type Pin } from "../memory/pin.js";
+import { DmaAccess, type Pin, type PinAccess } from "../memory/pin.js";
 import { type PinAuthority, PinPool } from "../memory/pin-budget.js";
 import { type IoAddress, PAGE_SIZE } from "../util/brand.js";
 import { KorralError } from "../util/errors.js";
@@ -50,7 +50,10 @@ export class ObjectPager implements PageSource {
   #driver: PagingDriver | null;
   #nextId = 1;
   /** Where the search for an evictable page goes on. */
-  #hand = 0;
+  #hand = this.#pages.values();
+  #starting = false;
+  /** Transfers that have begun, whether or not the driver has them yet, and pages that have just come. */
+  #busy = 0;
 
   /**
    * @param bank pays for the page objects
@@ -68,7 +71,13 @@ export class ObjectPager implements PageSource {
     this.#driver = driver;
     this.#statistics = statistics;
     this.#authority = kernel.budget.authority("object pager");
-    kernel.reclaim = () => this.evictOne();
+    const others = kernel.reclaim;
+    kernel.reclaim = () => {
+      if (this.evictOne() || others()) return true;
+      // Whoever asks cannot wait; who asks later finds a clean page.
+      this.#cleanOne();
+      return false;
+    };
   }
 
   get inFlight(): number {
@@ -141,9 +150,8 @@ export class ObjectPager implements PageSource {
 
   /** Gives one clean, unpinned page's frame back, longest unused first (second chance). @returns false if there is none */
   evictOne(): boolean {
-    const pages = [...this.#pages.values()];
-    for (let step = 0; step < 2 * pages.length; step++) {
-      const page = pages[this.#hand++ % pages.length];
+    for (let step = 2 * this.#pages.size; step > 0; step--) {
+      const page = this.#nextPage();
       if (!page.resident || page.interest > 0 || page.memoryBank.pinCount(page.frame) > 0) continue;
       if (page.memoryBank.isDirty(page.frame)) continue;
       if (page.referenced) {
@@ -156,25 +164,38 @@ export class ObjectPager implements PageSource {
     return false;
   }
 
-  #startFetches(): void {
-    while (this.#waitingForFrames.length > 0) {
-      const page = this.#waitingForFrames[0];
-      if (page.destroyed) {
-        this.#waitingForFrames.shift();
-        continue;
-      }
-      try {
-        page.frame = this.#kernel.allocateFetchFrame();
-      } catch (error) {
-        // No frame, and none that could be evicted: one that is written back first may do.
-        if (this.#cleanOne()) return;
-        this.#waitingForFrames.shift();
-        page.failed(error instanceof Error ? error : new ObjectIoError("object pager", String(error)));
-        continue;
-      }
-      this.#waitingForFrames.shift();
-      this.#transfer(page, "in", null);
+  #nextPage(): Page {
+    let next = this.#hand.next();
+    if (next.done === true) {
+      this.#hand = this.#pages.values();
+      next = this.#hand.next();
     }
+    return next.value as Page;
+  }
+
+  /** A transfer that ends at once leads back to here: one call at a time does the work. */
+  #startFetches(): void {
+    if (this.#starting) return;
+    this.#starting = true;
+    while (this.#waitingForFrames.length > 0 && this.#startFetch(this.#waitingForFrames[0])) {
+      this.#waitingForFrames.shift();
+    }
+    this.#starting = false;
+  }
+
+  /** @returns false if the page has to wait for a frame that a transfer is going to free */
+  #startFetch(page: Page): boolean {
+    if (page.destroyed) return true;
+    try {
+      page.frame = this.#kernel.allocateFetchFrame();
+    } catch (error) {
+      // None that could be evicted; one that is on its way may do, or one that is written back first.
+      if (this.#busy > 0 || this.#cleanOne()) return false;
+      page.failed(asError(error));
+      return true;
+    }
+    this.#transfer(page, "in", null);
+    return true;
   }
 
   /** Starts writing back a changed page that nobody pins, unless one is on its way already. */
@@ -192,45 +213,67 @@ export class ObjectPager implements PageSource {
 
   #clean(page: Page): Promise<void> {
     if (!page.resident || page.destroyed || !page.memoryBank.isDirty(page.frame)) return Promise.resolve();
-    // From now on changed again means: once more.
+    // From now on changed again means: once more. Until it is written it must not be evicted as unchanged.
     page.memoryBank.setDirty(page.frame, false);
+    page.interest++;
     return new Promise<void>((resolve, reject) => {
-      this.#transfer(page, "out", (error) => (error === null ? resolve() : reject(error)));
+      this.#transfer(page, "out", (error) => {
+        page.interest--;
+        if (error === null || page.destroyed) resolve();
+        else reject(error);
+      });
     });
   }
 
   #transfer(page: Page, direction: "in" | "out", done: Request["done"]): void {
     const access = direction === "in" ? DmaAccess.write : DmaAccess.read;
-    const start = (pin: Pin): void => {
-      const block = this.#blocks.get(page);
-      if (this.#driver === null || block === undefined) {
-        this.#finish(page, pin, direction, done, new ObjectIoError("object pager", "no disk driver serves the store"));
-        return;
-      }
-      const io = this.#driver.dma.map(pin, 0, PAGE_SIZE, access, "object pager");
-      const requestId = this.#nextId++;
-      this.#requests.set(requestId, { page, pin, io, direction, done });
-      try {
-        this.#driver.submit({ requestId, ioAddress: io, block, direction });
-      } catch (error) {
-        this.complete(requestId, error instanceof Error ? error : new ObjectIoError("object pager", String(error)));
-      }
-    };
+    this.#busy++;
+    const start = (pin: Pin): void => this.#submit(page, pin, access, direction, done);
     const pin = this.#authority.pin([page.frame], 0, PAGE_SIZE, access, PinPool.paging, () => {
       if (page.destroyed) throw new VoidError("paging");
     });
-    if (pin instanceof Promise) pin.then(start, (error) => this.#fail(page, direction, done, error));
-    else start(pin);
+    if (!(pin instanceof Promise)) {
+      start(pin);
+      return;
+    }
+    pin.then(start, (error) => {
+      this.#busy--;
+      this.#fail(page, direction, done, error);
+      this.#startFetches();
+    });
+  }
+
+  #submit(page: Page, pin: Pin, access: PinAccess, direction: "in" | "out", done: Request["done"]): void {
+    const block = this.#blocks.get(page);
+    if (this.#driver === null || block === undefined) {
+      this.#finish(page, pin, direction, done, new ObjectIoError("object pager", "no disk driver serves the store"));
+      return;
+    }
+    let io: IoAddress;
+    try {
+      io = this.#driver.dma.map(pin, 0, PAGE_SIZE, access, "object pager");
+    } catch (error) {
+      this.#finish(page, pin, direction, done, asError(error));
+      return;
+    }
+    const requestId = this.#nextId++;
+    this.#requests.set(requestId, { page, pin, io, direction, done });
+    try {
+      this.#driver.submit({ requestId, ioAddress: io, block, direction });
+    } catch (error) {
+      this.complete(requestId, asError(error));
+    }
   }
 
   #finish(page: Page, pin: Pin, direction: "in" | "out", done: Request["done"], error: Error | null): void {
     const { destroyed } = page;
+    this.#busy--;
     this.#authority.unpin(pin);
     if (error !== null) {
       this.#fail(page, direction, done, error);
     } else if (direction === "in") {
       this.#statistics.fetched++;
-      if (!destroyed) page.arrived();
+      if (!destroyed) void this.#arrived(page);
     } else {
       this.#statistics.cleaned++;
       done?.(null);
@@ -238,12 +281,22 @@ export class ObjectPager implements PageSource {
     this.#startFetches();
   }
 
+  /** Invokers resume as promises: the page stays until they have had their turn, or they would only fetch it again. */
+  async #arrived(page: Page): Promise<void> {
+    this.#busy++;
+    page.interest++;
+    const behindThem = page.stalled.wait();
+    page.arrived();
+    await behindThem;
+    await null;
+    page.interest--;
+    this.#busy--;
+    this.#startFetches();
+  }
+
   #fail(page: Page, direction: "in" | "out", done: Request["done"], error: unknown): void {
     this.#statistics.pagingErrors++;
-    const wrapped =
-      error instanceof KorralError
-        ? error
-        : new ObjectIoError("object pager", error instanceof Error ? error.message : String(error));
+    const wrapped = error instanceof KorralError ? error : new ObjectIoError("object pager", asError(error).message);
     if (direction === "in") {
       if (!page.destroyed) page.failed(wrapped);
     } else {
@@ -252,4 +305,8 @@ export class ObjectPager implements PageSource {
       done?.(wrapped);
     }
   }
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error));
 }

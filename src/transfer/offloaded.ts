@@ -107,10 +107,13 @@ export class OffloadedReceive {
    * The board is done with a buffer.
    * @param length of the frame in it, or −1 when the buffer was withdrawn unused
    * @param cut whether the frame was longer
+   * @throws Error when the board says what cannot be
    */
   complete(cookie: number, length: number, cut: boolean): void {
     const buffer = this.#posted.get(cookie);
-    if (buffer === undefined) return;
+    if (buffer === undefined || length > this.ring.request.slotBytes) {
+      throw new Error(`the board stores ${length} bytes in buffer ${cookie}, which was not posted for that`);
+    }
     this.#posted.delete(cookie);
     this.#outstanding--;
     this.#environment.dma.unmap(buffer.io, this.site);
@@ -123,7 +126,8 @@ export class OffloadedReceive {
       return;
     }
     const slot = this.ring.reserve();
-    if (slot !== buffer.slot) return;
+    if (slot < 0) return;
+    if (slot !== buffer.slot) throw new Error(`the board fills buffer ${cookie} before those posted earlier`);
     this.ring.commit(slot, length, cut);
     this.#environment.statistics.countZeroCopy(length);
   }

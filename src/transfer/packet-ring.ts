@@ -74,7 +74,11 @@ export class PacketRing extends KernelObject {
   deliver(bytes: Uint8Array, offset: number, length: number): boolean {
     const slot = this.reserve();
     if (slot < 0) return false;
-    const { slotBytes } = this.request;
+    const { slotBytes, space } = this.request;
+    if (space.isVoid) {
+      this.gone++;
+      return false;
+    }
     const count = Math.min(length, slotBytes);
     const at = this.#start + slot * slotBytes;
     for (let done = 0; done < count; ) {

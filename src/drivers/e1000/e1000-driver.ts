@@ -13,6 +13,7 @@ import {
   decodeRing,
   decodeSend,
   decodeSession,
+  LinkDownError,
   NetworkLabel,
   type SendRequest,
 } from "../network-service.js";
@@ -51,13 +52,15 @@ export class E1000Driver {
   }
 
   /** Brings the adapter up (SDM §14) and serves the domain's endpoint. */
-  static async start(domain: DriverDomain): Promise<E1000Driver> {
-    const driver = new E1000Driver(domain);
-    await driver.#reset();
-    driver.#readMacAddress();
-    driver.#enable();
-    domain.serve((message) => driver.#serve(message));
-    return driver;
+  static start(domain: DriverDomain): Promise<E1000Driver> {
+    return domain.start(async () => {
+      const driver = new E1000Driver(domain);
+      await driver.#reset();
+      driver.#readMacAddress();
+      driver.#enable();
+      domain.serve((message) => driver.#serve(message));
+      return driver;
+    });
   }
 
   get linkUp(): boolean {
@@ -114,11 +117,23 @@ export class E1000Driver {
   #interrupt(): boolean {
     const cause = this.#read(Reg.icr);
     if (cause === 0) return false;
-    if ((cause & Interrupt.linkChange) !== 0) this.#linkUp = (this.#read(Reg.status) & Status.linkUp) !== 0;
+    if ((cause & Interrupt.linkChange) !== 0) this.#linkChanged();
     if ((cause & Interrupt.rxOverrun) !== 0) this.overruns++;
     this.#receive.drain();
     this.#transmit.reap();
     return true;
+  }
+
+  /** Without a link the adapter does not fetch descriptors (§3.3): nobody should wait for that. */
+  #linkChanged(): void {
+    this.#linkUp = (this.#read(Reg.status) & Status.linkUp) !== 0;
+    if (this.#linkUp) return;
+    this.#transmit.reap();
+    const control = this.#read(Reg.tctl);
+    this.#write(Reg.tctl, control & ~Tctl.enable);
+    this.#transmit.abandon(new LinkDownError());
+    this.#transmit.program((register, value) => this.#write(register, value));
+    this.#write(Reg.tctl, control);
   }
 
   #serve(message: Received): MaybePromise<Message> {
@@ -131,10 +146,12 @@ export class E1000Driver {
         this.#sessions.close(this.#domain.bank, decodeRing(message));
         return { label: REPLY_OK };
       case NetworkLabel.send:
+        if (!this.#linkUp) throw new LinkDownError();
         return this.#send(decodeSend(message, LONGEST_FRAME));
       case NetworkLabel.sendCopy:
         checkFrameLength(message.sentLength, LONGEST_FRAME);
-        return this.#transmit.sendCopy(message.string).then(() => ({ label: REPLY_OK }));
+        if (!this.#linkUp) throw new LinkDownError();
+        return this.#sendCopy(message.string);
       default:
         throw new ArgumentError("network adapter", `${message.label} is not an operation of a network adapter`);
     }
@@ -154,11 +171,18 @@ export class E1000Driver {
   }
 
   #transmitBatch(request: SendRequest, transfer: PinnedTransfer): Promise<Message> {
-    return new Promise<Message>((resolve) => {
-      this.#transmit.send(transfer, request.pairs, request.start, () => {
-        transfer.end(true);
-        resolve({ label: REPLY_OK });
+    return new Promise<Message>((resolve, reject) => {
+      this.#transmit.send(transfer, request.pairs, request.start, (error) => {
+        transfer.end(error === null);
+        if (error === null) resolve({ label: REPLY_OK });
+        else reject(error);
       });
+    });
+  }
+
+  #sendCopy(frame: Uint8Array): Promise<Message> {
+    return new Promise<Message>((resolve, reject) => {
+      this.#transmit.sendCopy(frame, (error) => (error === null ? resolve({ label: REPLY_OK }) : reject(error)));
     });
   }
 

@@ -17,8 +17,11 @@ export class ReceiveRing {
   readonly #demultiplexer: ReceiveDemultiplexer;
   #next = 0;
   #toReturn = 0;
-  /** Frames longer than a buffer: the driver configures the adapter so that none arrive. */
+  #inFragment = false;
+  /** Pieces of frames longer than a buffer: the driver configures the adapter so that none arrive. */
   fragments = 0;
+  /** Frames that the adapter reports as damaged, or with a length that cannot be. */
+  errors = 0;
 
   constructor(domain: DriverDomain, demultiplexer: (memory: WebAssembly.Memory) => ReceiveDemultiplexer) {
     this.#domain = domain;
@@ -56,9 +59,12 @@ export class ReceiveRing {
       const status = words[at + 3];
       if ((status & RxStatus.done) === 0) break;
       any = true;
-      const errors = (status >>> 8) & 0xff;
-      if ((status & RxStatus.endOfPacket) === 0) this.fragments++;
-      else if (errors === 0) this.#demultiplexer.deliver(base + this.#next * BUFFER_BYTES, words[at + 2] & 0xffff);
+      const length = words[at + 2] & 0xffff;
+      const whole = (status & RxStatus.endOfPacket) !== 0;
+      if (!whole || this.#inFragment) this.fragments++;
+      else if ((status & RxStatus.errors) !== 0 || length > BUFFER_BYTES) this.errors++;
+      else this.#demultiplexer.deliver(base + this.#next * BUFFER_BYTES, length);
+      this.#inFragment = !whole;
       words[at + 3] = 0;
       this.#next = (this.#next + 1) % DESCRIPTORS;
       if (++this.#toReturn === RETURN_LOT) this.#giveBack();

@@ -41,7 +41,7 @@ export const RahValid = 0x8000_0000;
 
 /** Legacy receive descriptor (§3.2.3), as four words. */
 export const RX_DESCRIPTOR_BYTES = 16;
-export const RxStatus = { done: 1 << 0, endOfPacket: 1 << 1 } as const;
+export const RxStatus = { done: 1 << 0, endOfPacket: 1 << 1, errors: 0xff << 8 } as const;
 
 /** Legacy transmit descriptor (§3.3.3): command bits of word 2, status bits of word 3. */
 export const TX_DESCRIPTOR_BYTES = 16;

@@ -1,5 +1,7 @@
 import type { PinnedTransfer } from "../../transfer/pinned.js";
 import { ReservedMemory } from "../../transfer/reserved-memory.js";
+import type { WatchdogToken } from "../../transfer/watchdog.js";
+import type { KorralError } from "../../util/errors.js";
 import type { DriverDomain } from "../driver-domain.js";
 import { Reg, TX_DESCRIPTOR_BYTES, TxCommand, TxStatus } from "./registers.js";
 
@@ -9,27 +11,46 @@ const REPORT_EVERY = 64;
 const COPY_BUFFERS = 64;
 const COPY_BUFFER_BYTES = 2048;
 
+/** How a batch or a copied frame ended: `null` means that the device has read it. */
+export type Sent = (error: KorralError | null) => void;
+
 /** Frames of one client that are sent together: zero-copy from its pinned memory. */
 interface Batch {
+  readonly kind: "batch";
   readonly transfer: PinnedTransfer;
   readonly pairs: Uint32Array;
   /** What the offsets in the pairs count from. */
   readonly start: number;
   /** Next pair to be queued. */
   next: number;
-  readonly done: () => void;
+  readonly done: Sent;
 }
 
-/** The transmit descriptor ring (SDM §3.3–3.4): batches in, completions out, in order. */
+/** One frame by value, which waits for a buffer of the driver's own. */
+interface Copy {
+  readonly kind: "copy";
+  readonly frame: Uint8Array;
+  /** Runs when the frame is in a buffer. */
+  readonly taken: Sent;
+}
+
+/** A buffer of the driver's own, with the watch on the frame in it. */
+interface CopyBuffer {
+  readonly kind: "buffer";
+  readonly at: number;
+  watch: WatchdogToken;
+}
+
+/** The transmit descriptor ring (SDM §3.3–3.4): frames in, completions out, in order. */
 export class TransmitRing {
   readonly #domain: DriverDomain;
   readonly #ring: ReservedMemory;
   readonly #copies: ReservedMemory;
-  readonly #waiting: Batch[] = [];
-  readonly #freeCopies: number[] = [];
-  readonly #copyWaiters: (() => void)[] = [];
+  /** First come, first served. */
+  readonly #waiting: (Batch | Copy)[] = [];
+  readonly #freeCopies: CopyBuffer[] = [];
   /** Per descriptor: what ends when it is done. */
-  readonly #ends: (Batch | number | null)[] = new Array<Batch | number | null>(DESCRIPTORS).fill(null);
+  readonly #ends: (Batch | CopyBuffer | null)[] = new Array<Batch | CopyBuffer | null>(DESCRIPTORS).fill(null);
   #tail = 0;
   #clean = 0;
   #sinceReport = 0;
@@ -42,7 +63,9 @@ export class TransmitRing {
     this.#domain = domain;
     this.#ring = new ReservedMemory(domain, DESCRIPTORS * TX_DESCRIPTOR_BYTES, "transmit ring");
     this.#copies = new ReservedMemory(domain, COPY_BUFFERS * COPY_BUFFER_BYTES, "transmit buffers");
-    for (let i = 0; i < COPY_BUFFERS; i++) this.#freeCopies.push(i);
+    for (let i = 0; i < COPY_BUFFERS; i++) {
+      this.#freeCopies.push({ kind: "buffer", at: i * COPY_BUFFER_BYTES, watch: 0 });
+    }
   }
 
   /** Initialisation of transmit (§14.5). */
@@ -55,21 +78,27 @@ export class TransmitRing {
   }
 
   /** Queues a batch; `done` runs when the device has read every frame of it. */
-  send(transfer: PinnedTransfer, pairs: Uint32Array, start: number, done: () => void): void {
-    this.#waiting.push({ transfer, pairs, start, next: 0, done });
+  send(transfer: PinnedTransfer, pairs: Uint32Array, start: number, done: Sent): void {
+    this.#waiting.push({ kind: "batch", transfer, pairs, start, next: 0, done });
     this.#fill();
   }
 
   /** Queues one frame by value: into a buffer of the driver's own, as soon as there is one and room for it. */
-  async sendCopy(frame: Uint8Array): Promise<void> {
-    while (this.#freeCopies.length === 0 || this.#room === 0) {
-      await new Promise<void>((resolve) => this.#copyWaiters.push(resolve));
-    }
-    const buffer = this.#freeCopies.pop() ?? 0;
-    this.#copies.bytes.set(frame, buffer * COPY_BUFFER_BYTES);
-    this.#domain.statistics.countCopy(frame.length);
-    this.#describe(this.#copies.io + buffer * COPY_BUFFER_BYTES, frame.length, true, buffer);
-    this.#domain.device.write(0, Reg.tdt, 4, this.#tail);
+  sendCopy(frame: Uint8Array, taken: Sent): void {
+    this.#waiting.push({ kind: "copy", frame, taken });
+    this.#fill();
+  }
+
+  /** Without a link nothing leaves: all that waits ends with the error. The device must not be transmitting. */
+  abandon(error: KorralError): void {
+    for (let at = this.#clean; at !== this.#tail; at = (at + 1) % DESCRIPTORS) this.#end(at, error);
+    this.#tail = 0;
+    this.#clean = 0;
+    this.#sinceReport = 0;
+    this.#reportHead = 0;
+    this.#reportTail = 0;
+    const waiting = this.#waiting.splice(0);
+    for (const one of waiting) (one.kind === "batch" ? one.done : one.taken)(error);
   }
 
   /** Takes what the device is done with. @returns whether there was anything */
@@ -84,20 +113,24 @@ export class TransmitRing {
       for (;;) {
         const at = this.#clean;
         this.#clean = (at + 1) % DESCRIPTORS;
-        const end = this.#ends[at];
-        if (end !== null) {
-          this.#ends[at] = null;
-          if (typeof end === "number") this.#freeCopies.push(end);
-          else end.done();
-        }
+        this.#end(at, null);
         if (at === last) break;
       }
     }
-    if (any) {
-      this.#fill();
-      for (const wake of this.#copyWaiters.splice(0)) wake();
-    }
+    if (any) this.#fill();
     return any;
+  }
+
+  #end(at: number, error: KorralError | null): void {
+    const end = this.#ends[at];
+    if (end === null) return;
+    this.#ends[at] = null;
+    if (end.kind === "batch") {
+      end.done(error);
+      return;
+    }
+    this.#domain.watchdog.end(end.watch);
+    this.#freeCopies.push(end);
   }
 
   get #room(): number {
@@ -107,24 +140,41 @@ export class TransmitRing {
   #fill(): void {
     const before = this.#tail;
     while (this.#waiting.length > 0) {
-      const batch = this.#waiting[0];
-      const { pairs, transfer, start } = batch;
-      let room = this.#room;
-      while (room > 0 && batch.next < pairs.length) {
-        const at = batch.next;
-        batch.next += 2;
-        room--;
-        const isLast = batch.next === pairs.length;
-        this.#describe(transfer.io + (pairs[at] - start), pairs[at + 1], isLast || room === 0, isLast ? batch : null);
-      }
-      if (batch.next < pairs.length) break;
+      const first = this.#waiting[0];
+      if (!(first.kind === "batch" ? this.#takeBatch(first) : this.#takeCopy(first))) break;
       this.#waiting.shift();
     }
     if (this.#tail !== before) this.#domain.device.write(0, Reg.tdt, 4, this.#tail);
   }
 
+  /** @returns whether all of it is in the ring */
+  #takeBatch(batch: Batch): boolean {
+    const { pairs, transfer, start } = batch;
+    let room = this.#room;
+    while (room > 0 && batch.next < pairs.length) {
+      const at = batch.next;
+      batch.next += 2;
+      room--;
+      const isLast = batch.next === pairs.length;
+      this.#describe(transfer.io + (pairs[at] - start), pairs[at + 1], isLast || room === 0, isLast ? batch : null);
+    }
+    return batch.next === pairs.length;
+  }
+
+  /** @returns whether it is in the ring */
+  #takeCopy({ frame, taken }: Copy): boolean {
+    const buffer = this.#room === 0 ? undefined : this.#freeCopies.pop();
+    if (buffer === undefined) return false;
+    this.#copies.bytes.set(frame, buffer.at);
+    this.#domain.statistics.countCopy(frame.length);
+    buffer.watch = this.#domain.watchdog.begin();
+    this.#describe(this.#copies.io + buffer.at, frame.length, true, buffer);
+    taken(null);
+    return true;
+  }
+
   /** Writes one legacy descriptor (§3.3.3). */
-  #describe(address: number, length: number, report: boolean, end: Batch | number | null): void {
+  #describe(address: number, length: number, report: boolean, end: Batch | CopyBuffer | null): void {
     const { words } = this.#ring;
     const at = this.#tail;
     const reports = report || ++this.#sinceReport >= REPORT_EVERY;

@@ -86,6 +86,7 @@ export class BoardRing {
     const at = 4 * (this.#entries + this.#taken);
     const flags = words[at + 3];
     if ((flags & Completion.PHASE) !== this.#phase) return null;
+    if (this.#outstanding === 0) throw new Error("the board completes more buffers than it was given");
     if (++this.#taken === this.#entries) {
       this.#taken = 0;
       this.#phase ^= 1;

@@ -8,6 +8,8 @@ import {
   Completion,
   Control,
   ID,
+  Load,
+  Receive,
   Region,
   Register,
   Status,
@@ -73,11 +75,13 @@ export class KorralNicDriver {
   }
 
   /** Brings the board up and serves the domain's endpoint. */
-  static async start(domain: DriverDomain): Promise<KorralNicDriver> {
-    const driver = new KorralNicDriver(domain);
-    driver.#enable();
-    domain.serve((message) => driver.#serve(message));
-    return driver;
+  static start(domain: DriverDomain): Promise<KorralNicDriver> {
+    return domain.start(async () => {
+      const driver = new KorralNicDriver(domain);
+      driver.#enable();
+      domain.serve((message) => driver.#serve(message));
+      return driver;
+    });
   }
 
   get linkUp(): boolean {
@@ -183,8 +187,9 @@ export class KorralNicDriver {
       const unused = (flags & (Completion.WITHDRAWN | Completion.ERROR)) !== 0;
       receive.complete(cookie, unused ? -1 : length, (flags & Completion.CUT) !== 0);
     }
-    if (receive.ended) this.#end(receive.ring, session);
-    else {
+    if (receive.ended) {
+      this.#end(receive.ring, session);
+    } else {
       if (receive.wantsRefill) receive.refill();
       board.arm();
     }
@@ -196,14 +201,20 @@ export class KorralNicDriver {
     if (session === undefined) throw new ArgumentError("close session", "the ring is not of this adapter");
     session.receive.close();
     this.#completions(session.number);
-    void this.#domain.bank.destroy(capability);
   }
 
+  /** Nothing is posted: the session is over, because its client closed it or has destroyed some of its memory. */
   #end(ring: PacketRing, session: OffloadedSession): void {
-    session.board.disable();
+    const { board, number } = session;
+    board.write(Receive.LOAD, Load.CLEAR);
+    board.disable();
+    if (this.#read(Register.DEFAULT) === (VALID | number) >>> 0) this.#write(Register.DEFAULT, 0);
     this.#sessions.delete(ring);
-    this.#byQueue[session.number] = undefined;
+    this.#byQueue[number] = undefined;
     ring.onRoom = null;
+    if (ring.bank !== null) ring.bank.retire(ring);
+    // What it had pinned may be what others wait for.
+    for (const { receive } of this.#sessions.values()) if (receive.wantsRefill) receive.refill();
   }
 
   #freeQueue(): number {
@@ -231,10 +242,11 @@ export class KorralNicDriver {
   }
 
   #transmitBatch(request: SendRequest, transfer: PinnedTransfer): Promise<Message> {
-    return new Promise<Message>((resolve) => {
-      this.#transmit.send(transfer, request.pairs, request.start, () => {
-        transfer.end(true);
-        resolve({ label: REPLY_OK });
+    return new Promise<Message>((resolve, reject) => {
+      this.#transmit.send(transfer, request.pairs, request.start, (error) => {
+        transfer.end(error === null);
+        if (error === null) resolve({ label: REPLY_OK });
+        else reject(error);
       });
     });
   }

@@ -1,6 +1,8 @@
-import { Region } from "../../devices/korral-nic/registers.js";
+import { Completion, Region } from "../../devices/korral-nic/registers.js";
 import type { PinnedTransfer } from "../../transfer/pinned.js";
+import type { KorralError } from "../../util/errors.js";
 import type { DriverDomain } from "../driver-domain.js";
+import { LinkDownError } from "../network-service.js";
 import { BoardRing } from "./board-queue.js";
 
 const SIZE_LOG2 = 8;
@@ -13,7 +15,9 @@ interface Batch {
   next: number;
   /** Frames that the board has not completed. */
   left: number;
-  readonly done: () => void;
+  /** Some frame of it was not sent. */
+  error: KorralError | null;
+  readonly done: (error: KorralError | null) => void;
 }
 
 /** The board's transmit queue (§5): a descriptor a frame, straight from the client's pinned memory. */
@@ -27,18 +31,21 @@ export class TransmitQueue {
     this.#ring = new BoardRing(domain, Region.transmit, SIZE_LOG2, "transmit queue");
   }
 
-  send(transfer: PinnedTransfer, pairs: Uint32Array, start: number, done: () => void): void {
-    this.#queued.push({ transfer, pairs, start, next: 0, left: pairs.length / 2, done });
+  send(transfer: PinnedTransfer, pairs: Uint32Array, start: number, done: Batch["done"]): void {
+    this.#queued.push({ transfer, pairs, start, next: 0, left: pairs.length / 2, error: null, done });
     this.#fill();
   }
 
   /** Takes completions, which come in the order of the frames. */
   reap(): void {
-    while (this.#ring.take() !== null) {
+    for (let completion = this.#ring.take(); completion !== null; completion = this.#ring.take()) {
       const batch = this.#sent[0];
-      if (batch === undefined || --batch.left > 0) continue;
+      if (batch === undefined) throw new Error("the board completes a frame that it was not given");
+      if ((completion.flags & Completion.NOLINK) !== 0) batch.error ??= new LinkDownError();
+      else if ((completion.flags & Completion.ERROR) !== 0) throw new Error("the board refuses a frame");
+      if (--batch.left > 0) continue;
       this.#sent.shift();
-      batch.done();
+      batch.done(batch.error);
     }
     this.#fill();
     this.#ring.arm();

@@ -33,10 +33,12 @@ const IO_ENTRIES = 128;
 const POLL_NANOSECONDS = 100_000;
 const NAMESPACE = 1;
 const MAX_BLOCKS_A_COMMAND = 65_536;
+/** Length of a range of dataset management (§6.7, figure 364) is 32 bits. */
+const MAX_BLOCKS_A_RANGE = 2 ** 32 - 1;
 const NO_DWORDS: readonly [number, number, number, number, number, number] = [0, 0, 0, 0, 0, 0];
 
 /** A command that waits for room in the queue. */
-type Submission = () => void;
+type Submission = (io: QueuePair) => void;
 
 export class NvmeCommandError extends KorralError {
   constructor(
@@ -60,6 +62,7 @@ export class NvmeDriver implements PagingDriver {
   #admin: QueuePair;
   #io: QueuePair | null = null;
   #doorbellStride = 4;
+  #ioEntries = IO_ENTRIES;
   #maxTransfer = PRP_LIST_PAGES * PAGE_SIZE;
   #optionalCommands = 0;
   #info: BlockInfo = { sectorSize: 512, sectors: 0, readOnly: false };
@@ -74,13 +77,15 @@ export class NvmeDriver implements PagingDriver {
   }
 
   /** Brings the controller up and serves the domain's endpoint. @throws KorralError when the controller does not come up */
-  static async start(domain: DriverDomain): Promise<NvmeDriver> {
-    const driver = new NvmeDriver(domain);
-    await driver.#enable();
-    await driver.#identify();
-    await driver.#createQueues();
-    domain.serve((message) => driver.#serve(message));
-    return driver;
+  static start(domain: DriverDomain): Promise<NvmeDriver> {
+    return domain.start(async () => {
+      const driver = new NvmeDriver(domain);
+      await driver.#enable();
+      await driver.#identify();
+      await driver.#createQueues();
+      domain.serve((message) => driver.#serve(message));
+      return driver;
+    });
   }
 
   get info(): BlockInfo {
@@ -95,7 +100,9 @@ export class NvmeDriver implements PagingDriver {
   submit(request: DiskPageRequest): void {
     const opcode = request.direction === "in" ? Nvm.read : Nvm.write;
     const blocks = PAGE_SIZE / this.#info.sectorSize;
+    const watch = this.#domain.watchdog.begin();
     this.#transfer(opcode, request.ioAddress, PAGE_SIZE, request.block * blocks, (status) => {
+      this.#domain.watchdog.end(watch);
       const failed =
         status === 0
           ? null
@@ -118,6 +125,7 @@ export class NvmeDriver implements PagingDriver {
     this.#registerWrite(Register.aqa, ((ADMIN_ENTRIES - 1) << 16) | (ADMIN_ENTRIES - 1));
     this.#registerWrite64(Register.asq, this.#admin.submissionIo);
     this.#registerWrite64(Register.acq, this.#admin.completionIo);
+    this.#ioEntries = Math.min(IO_ENTRIES, (this.#registerRead(Register.cap) & 0xffff) + 1);
     this.#doorbellStride = 4 << (this.#registerRead(Register.cap + 4) & 0xf);
     this.#registerWrite(Register.cc, CC_ENABLE | CC_ENTRY_SIZES);
     await this.#untilReady(true);
@@ -152,7 +160,7 @@ export class NvmeDriver implements PagingDriver {
     const readOnly = (page.bytes[99] & 1) !== 0;
     this.#info = { sectorSize, sectors, readOnly };
     page.release();
-    if (sectors === 0 || sectorSize < 512 || sectorSize > PAGE_SIZE) {
+    if (sectors === 0 || sectorSize < 512 || sectorSize > PAGE_SIZE || !Number.isSafeInteger(sectors * sectorSize)) {
       throw new KorralError(
         "nvme-namespace",
         `namespace 1 has ${sectors} sectors of ${sectorSize} bytes: nothing to serve`,
@@ -162,8 +170,8 @@ export class NvmeDriver implements PagingDriver {
   }
 
   async #createQueues(): Promise<void> {
-    const io = this.#queuePair(1, IO_ENTRIES);
-    const sizeAndId = ((IO_ENTRIES - 1) << 16) | 1;
+    const io = this.#queuePair(1, this.#ioEntries);
+    const sizeAndId = ((this.#ioEntries - 1) << 16) | 1;
     const contiguous = 1;
     const interrupts = 2;
     await this.#adminCommand("create completion queue", Admin.createCq, 0, io.completionIo, PAGE_SIZE, [
@@ -185,7 +193,7 @@ export class NvmeDriver implements PagingDriver {
     routeMsiX(this.#domain, 1, () => {
       const any = io.reap();
       if (this.#waiting.length > 0) {
-        while (this.#waiting.length > 0 && io.room > 0) this.#waiting.shift()?.();
+        while (this.#waiting.length > 0 && io.room > 0) this.#waiting.shift()?.(io);
         io.kick();
       }
       return any;
@@ -203,7 +211,7 @@ export class NvmeDriver implements PagingDriver {
       case BlockLabel.write:
         return this.#readOrWrite(message, Nvm.write);
       case BlockLabel.flush:
-        return this.#simple("flush", Nvm.flush, 0, 0, NO_DWORDS);
+        return this.#simple("flush", (io, done) => io.submit(Nvm.flush, NAMESPACE, 0, 0, NO_DWORDS, done));
       case BlockLabel.discard:
         return this.#discard(message);
       case BlockLabel.writeZeroes:
@@ -241,33 +249,35 @@ export class NvmeDriver implements PagingDriver {
   /** Moves contiguous I/O memory with as many commands as the controller's limits ask for; `done` hears the worst status. */
   #transfer(opcode: number, io: number, length: number, sector: number, done: (status: number) => void): void {
     const { sectorSize } = this.#info;
-    const most = Math.min(this.#maxTransfer - PAGE_SIZE, MAX_BLOCKS_A_COMMAND * sectorSize);
+    const most = Math.min(this.#maxTransfer, MAX_BLOCKS_A_COMMAND * sectorSize);
     const chunk = length <= most ? length : most - (most % sectorSize);
     let left = Math.ceil(length / chunk);
     let worst = 0;
     for (let at = 0; at < length; at += chunk) {
       const bytes = Math.min(chunk, length - at);
       const lba = sector + at / sectorSize;
-      this.#submit(opcode, io + at, bytes, [lba, lba / 2 ** 32, bytes / sectorSize - 1, 0, 0, 0], (status) => {
+      const dwords = [lba, lba / 2 ** 32, bytes / sectorSize - 1, 0, 0, 0] as const;
+      const ended = (status: number): void => {
         worst ||= status;
         if (--left === 0) done(worst);
-      });
+      };
+      this.#submit((queue) => queue.submit(opcode, NAMESPACE, io + at, bytes, dwords, ended));
     }
   }
 
   async #discard(message: Received): Promise<Message> {
     const { sector, length } = decodeRange(message, this.#info, "disk discard");
     if ((this.#optionalCommands & ONCS_DSM) === 0) return { label: REPLY_OK };
-    const range = new ReservedMemory(this.#domain, 16, "discard", { access: DmaAccess.read });
-    range.words[0] = 0;
-    range.words[1] = length / this.#info.sectorSize;
-    range.words[2] = sector;
-    range.words[3] = sector / 2 ** 32;
-    try {
-      return await this.#simple("discard", Nvm.datasetManagement, range.io, 16, [0, DSM_DEALLOCATE, 0, 0, 0, 0]);
-    } finally {
-      range.release();
+    const sectors = length / this.#info.sectorSize;
+    for (let at = 0; at < sectors; at += MAX_BLOCKS_A_RANGE) {
+      const lba = sector + at;
+      const range = [0, Math.min(MAX_BLOCKS_A_RANGE, sectors - at), lba, lba / 2 ** 32];
+      const dwords = [0, DSM_DEALLOCATE, 0, 0, 0, 0] as const;
+      await this.#simple("discard", (io, done) =>
+        io.submitWords(Nvm.datasetManagement, NAMESPACE, range, dwords, done),
+      );
     }
+    return { label: REPLY_OK };
   }
 
   async #writeZeroes(message: Received): Promise<Message> {
@@ -279,40 +289,33 @@ export class NvmeDriver implements PagingDriver {
     for (let at = 0; at < sectors; at += MAX_BLOCKS_A_COMMAND) {
       const count = Math.min(MAX_BLOCKS_A_COMMAND, sectors - at);
       const lba = sector + at;
-      await this.#simple("write zeroes", Nvm.writeZeroes, 0, 0, [lba, lba / 2 ** 32, count - 1, 0, 0, 0]);
+      const dwords = [lba, lba / 2 ** 32, count - 1, 0, 0, 0] as const;
+      await this.#simple("write zeroes", (io, done) => io.submit(Nvm.writeZeroes, NAMESPACE, 0, 0, dwords, done));
     }
     return { label: REPLY_OK };
   }
 
-  #simple(
-    operation: string,
-    opcode: number,
-    data: number,
-    length: number,
-    dwords: readonly [number, number, number, number, number, number],
-  ): Promise<Message> {
+  /** A command without a client's memory. */
+  #simple(operation: string, submission: (io: QueuePair, done: CommandDone) => void): Promise<Message> {
     const watch = this.#domain.watchdog.begin();
     return new Promise<Message>((resolve, reject) => {
-      this.#submit(opcode, data, length, dwords, (status) => {
-        this.#domain.watchdog.end(watch);
-        if (status === 0) resolve({ label: REPLY_OK });
-        else reject(new NvmeCommandError(operation, status));
-      });
+      this.#submit((io) =>
+        submission(io, (status) => {
+          this.#domain.watchdog.end(watch);
+          if (status === 0) resolve({ label: REPLY_OK });
+          else reject(new NvmeCommandError(operation, status));
+        }),
+      );
       this.#io?.kick();
     });
   }
 
-  #submit(
-    opcode: number,
-    data: number,
-    length: number,
-    dwords: readonly [number, number, number, number, number, number],
-    done: CommandDone,
-  ): void {
+  /** Submits now or, when the queue is full, in its turn. */
+  #submit(submission: Submission): void {
     const io = this.#io;
     if (io === null) throw new Error("the I/O queue does not exist yet");
-    if (io.room > 0 && this.#waiting.length === 0) io.submit(opcode, NAMESPACE, data, length, dwords, done);
-    else this.#waiting.push(() => io.submit(opcode, NAMESPACE, data, length, dwords, done));
+    if (io.room > 0 && this.#waiting.length === 0) submission(io);
+    else this.#waiting.push(submission);
   }
 
   #adminCommand(

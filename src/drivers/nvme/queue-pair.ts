@@ -88,6 +88,23 @@ export class QueuePair {
     this.#tail = (this.#tail + 1) % this.entries;
   }
 
+  /**
+   * The same for a command whose few data words the driver makes up itself: they travel in the command's own list memory.
+   * @param payload at most 512 words
+   */
+  submitWords(
+    opcode: number,
+    namespace: number,
+    payload: readonly number[],
+    dwords: readonly [number, number, number, number, number, number],
+    done: CommandDone,
+  ): void {
+    const id = this.#free.at(-1);
+    if (id === undefined) throw new RangeError("submission queue full: its owner must look at `room` first");
+    this.#words.set(payload, this.#listsAt + id * (PRP_LIST_BYTES >>> 2));
+    this.submit(opcode, namespace, this.#listsIo + id * PRP_LIST_BYTES, 4 * payload.length, dwords, done);
+  }
+
   kick(): void {
     this.ring.submission(this.#tail);
   }
