@@ -58,7 +58,7 @@ export class Command {
     this.state = "idle";
     this.#queue = null;
     this.waiting = false;
-    this.spans.length = 0;
+    if (this.spans.length > 0) this.spans.length = 0;
     if (this.#bounce.length > KEPT_BOUNCE) this.#bounce = NO_BYTES;
   }
 

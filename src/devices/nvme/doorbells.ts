@@ -51,7 +51,7 @@ export class Doorbells {
     queue.head = head;
     this.interrupts.updatePin();
     if (queue.id === 0) this.events.deliver();
-    this.engine.wake();
+    this.engine.resumeHeldUp();
   }
 
   #unknown(kind: string, id: number): void {

@@ -81,6 +81,8 @@ export class Engine {
   #bounce = 0;
   #next = 0;
   #budget = 0;
+  /** Some commands are waiting for a place in a completion queue, or for others to end. */
+  #heldUp = false;
   #busySince = 0;
 
   constructor(
@@ -99,6 +101,11 @@ export class Engine {
   /** There may be something to do: it is done when the driver's access to the bus is over. */
   wake(): void {
     if (this.running && !this.#work.armed) this.#work.arm(0);
+  }
+
+  /** A place became free in a completion queue, or a command has ended: what was held up by that goes on. */
+  resumeHeldUp(): void {
+    if (this.#heldUp) this.wake();
   }
 
   /** Stops at once and for good, until a reset (§9.5, controller fatal status). */
@@ -167,6 +174,7 @@ export class Engine {
   /** Takes the commands of a snapshot up again; those that were at the disk are executed once more. */
   restore(state: EngineState): void {
     this.#next = state.next;
+    this.#heldUp = true;
     if (!this.running) return;
     const again: Command[] = [];
     for (const saved of state.commands) {
@@ -202,6 +210,7 @@ export class Engine {
     const { submissions } = this.queues;
     const burst = this.burst();
     this.#budget = ROUND_COMMANDS;
+    this.#heldUp = false;
     for (let idle = 0; this.running && this.#budget > 0 && idle < submissions.length; this.#next++) {
       if (this.#next >= submissions.length) this.#next = 0;
       idle = this.#serve(submissions[this.#next], burst) ? 0 : idle + 1;
@@ -214,21 +223,21 @@ export class Engine {
   #serve(queue: SubmissionQueue, limit: number): boolean {
     let done = 0;
     while (done < limit && this.#budget > 0) {
-      const count = Math.min(
-        queue.waiting,
-        limit - done,
-        queue.completion.room,
-        queue.size - queue.head,
-        FETCH_ENTRIES,
-      );
-      if (count <= 0 || !this.#hasCapacity(queue)) break;
+      const { waiting } = queue;
+      if (waiting === 0) break;
+      const count = Math.min(waiting, limit - done, queue.completion.room, queue.size - queue.head, FETCH_ENTRIES);
+      if (count <= 0 || !this.#hasCapacity(queue)) {
+        this.#heldUp = true;
+        break;
+      }
       if (!this.host.dma.read(queue.headAddress, this.#entryBytes, 0, count * SQ_ENTRY_BYTES)) {
         this.onFatal();
         return true;
       }
       for (let i = 0; i < count; i++) {
         // What was fetched and cannot be executed now is fetched again.
-        if (this.#budget <= 0 || !this.#hasCapacity(queue)) return done > 0;
+        if (this.#budget <= 0) return true;
+        if (!this.#hasCapacity(queue)) break;
         this.#take(queue, i * SQE_WORDS);
         done++;
         if (!this.running) return true;
@@ -339,7 +348,7 @@ export class Engine {
   /** Commands have completed late: signals that, and goes on with what was held up by them. */
   #completedLate(): void {
     this.interrupts.flush();
-    this.wake();
+    this.resumeHeldUp();
     if (this.outstanding === 0) this.onIdle();
   }
 
