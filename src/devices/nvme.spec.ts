@@ -182,6 +182,53 @@ describe("life cycle (§7.3, §7.6)", () => {
   });
 });
 
+describe("the steps of Linux's driver", () => {
+  it("probe, input and output, remove, probe again", () => {
+    const host = new NvmeHost();
+    const { io, view } = host.data;
+    for (let life = 0; life < 2; life++) {
+      expect(host.read(0x1c)).not.toBe(0xffff_ffff);
+      host.enableMsiX(1);
+      host.write(0x14, host.read(0x14) & ~0xc001);
+      host.rig.pass(1_000_000);
+      expect(host.read(0x1c) & RDY).toBe(0);
+      expect(host.enable(32, 0x0046_0001)).toBe(RDY);
+      expect(host.admin(0x06, { prp1: io, dw10: 1 }).status).toBe(0);
+      expect(view.getUint8(77)).toBe(8);
+      // A second CNS that 1.4 does not know, then the effects, the clock and the health of the controller.
+      expect(code(host.admin(0x06, { prp1: io, dw10: 6 }))).toBe(0x02);
+      expect(host.admin(0x02, { prp1: io, dw10: (1023 << 16) | 5 }).status).toBe(0);
+      expect(host.admin(0x09, { prp1: io, dw10: 0x0e }).status).toBe(0);
+      expect(host.admin(0x02, { prp1: io, nsid: 0xffff_ffff, dw10: (127 << 16) | 2 }).status).toBe(0);
+      expect(host.admin(0x09, { dw10: 7, dw11: 0x0001_0001 }).result).toBe(0x0001_0001);
+      // Its one vector is given back, and as many asked for as there are queues.
+      host.slot.configWrite(host.capability(0x11) + 2, 2, 0);
+      host.enableMsiX(3);
+      host.createQueues(1, 1024, 1);
+      host.createQueues(2, 1024, 2);
+      expect(host.admin(0x09, { dw10: 0x0b, dw11: 0x100 }).status).toBe(0);
+      host.enqueue(0, 0x0c);
+      host.ring(0);
+      expect(host.admin(0x06, { prp1: io, dw10: 2 }).status).toBe(0);
+      expect(host.admin(0x06, { prp1: io, nsid: 1, dw10: 3 }).status).toBe(0);
+      expect(host.admin(0x06, { prp1: io, nsid: 1, dw10: 0 }).status).toBe(0);
+      const before = [...host.signalled];
+      expect(host.command(2, 0x02, { prp1: io, prp2: io + 4096, dw12: 15 }).status).toBe(0);
+      expect(host.signalled.map((count, vector) => count - before[vector])).toEqual([0, 0, 1]);
+      for (const opcode of [0x00, 0x04]) {
+        for (const queue of [2, 1]) expect(host.admin(opcode, { dw10: queue }).status).toBe(0);
+      }
+      host.write(0x14, 0x0046_4001);
+      host.rig.pass(1_000_000);
+      expect((host.read(0x1c) >>> 2) & 3).toBe(2);
+      host.slot.configWrite(host.capability(0x11) + 2, 2, 0);
+      expect(host.slot.line.asserted).toBe(false);
+    }
+    expect(host.rig.violations).toEqual([]);
+    expect(host.rig.faults).toEqual([]);
+  });
+});
+
 describe("options", () => {
   it("refuses what Identify cannot state", () => {
     const disk = new MemoryDisk(512);
