@@ -5,7 +5,7 @@ import { PacketFilter } from "../filter/packet-filter.js";
 import { requireEthernet } from "../formats/capture.js";
 import { type CaptureReader, type CaptureWriter, LONGEST_CAPTURED_BYTES } from "../formats/capture-packet.js";
 import { createCaptureFile, openCaptureFile } from "../node/capture-file.js";
-import { stderr, stdout } from "./output.js";
+import { isReaderGone, stderr, stdout } from "./output.js";
 
 interface FilterOptions {
   out?: string;
@@ -35,7 +35,7 @@ function filter(expression: string, file: string, options: FilterOptions): void 
     run(reader, new PacketFilter(program, memory), new Uint8Array(memory.buffer), writer, counts);
   } catch (error) {
     // What came before the damage is not lost.
-    stderr(`${counts.matched} of the ${counts.packets} packets before the error match\n`);
+    if (!isReaderGone(error)) stderr(`${counts.matched} of the ${counts.packets} packets before the error match\n`);
     throw error;
   } finally {
     writer?.close();

@@ -3,7 +3,7 @@ import { Command, CommanderError } from "commander";
 import { ExitStatus, KorralError } from "../util/errors.js";
 import { addDevices } from "./devices.js";
 import { addFilter } from "./filter.js";
-import { stderr } from "./output.js";
+import { isReaderGone, stderr } from "./output.js";
 import { addStart } from "./start.js";
 
 /**
@@ -41,6 +41,7 @@ export async function main(args: readonly string[]): Promise<number> {
 function report(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? ExitStatus.fine : ExitStatus.usage;
   if (error instanceof KorralError) {
+    if (isReaderGone(error)) return ExitStatus.fine;
     stderr(`korral: ${error.message}\n`);
     return error.exitStatus;
   }

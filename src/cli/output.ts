@@ -1,6 +1,7 @@
 import { writeSync } from "node:fs";
 import { styleText } from "node:util";
-import { EnvironmentError } from "../util/errors.js";
+import { blocking } from "../node/blocking.js";
+import { EnvironmentError, KorralError } from "../util/errors.js";
 
 /** Data for whoever comes next in the pipe. */
 export function stdout(text: string): void {
@@ -18,15 +19,19 @@ export function bold(text: string): string {
   return plain ? text : styleText("bold", text);
 }
 
+/** Whoever read what is written has gone, which ends a command quietly. */
+export function isReaderGone(error: unknown): boolean {
+  return error instanceof KorralError && error.code === "reader-gone";
+}
+
 /** A reader that went away (`korral … | head`) ends the command quietly, as it does other tools. */
 function writeAll(descriptor: number, text: string): void {
   const bytes = Buffer.from(text);
   for (let done = 0; done < bytes.length; ) {
     try {
-      done += writeSync(descriptor, bytes, done);
+      done += blocking(() => writeSync(descriptor, bytes, done));
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
-      if (code === "EAGAIN") continue;
       if (code === "EPIPE") process.exit(0);
       throw new EnvironmentError("output", `cannot write to standard output or error: ${code ?? String(error)}`);
     }

@@ -1,13 +1,17 @@
+import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Command, InvalidArgumentError } from "commander";
 import type { DmaFault } from "../bus/io-mmu.js";
+import { compileFilter } from "../filter/compile.js";
+import { requireEthernet } from "../formats/capture.js";
 import { Machine } from "../machine.js";
 import { PIN_POOL_NAMES, type PinPool } from "../memory/pin-budget.js";
+import { openCaptureFile } from "../node/capture-file.js";
 import { UsageError } from "../util/errors.js";
 import { parseOptionList } from "./option-list.js";
 import { bold, stdout } from "./output.js";
 import { diskCase } from "./start/disk.js";
-import { type ClientSpec, offloadedPackets, receivedPackets } from "./start/packets.js";
+import { type ClientSpec, offloadedPackets, receivedPackets, type Traffic } from "./start/packets.js";
 import { refusalsCase } from "./start/refusals.js";
 import type { CaseReport } from "./start/report.js";
 import { terminalCase } from "./start/terminal.js";
@@ -52,12 +56,12 @@ export function addStart(program: Command, _ended: (status: number) => void): vo
 
 async function start(options: StartOptions): Promise<void> {
   const clients = options.client?.map(parseClient) ?? DEFAULT_CLIENTS;
-  const { rx, tx } = parseNetdev(options.netdev);
+  const traffic = checkedTraffic(options, clients);
   await using machine = await Machine.create({
     memory: options.memory,
     seed: options.seed,
     ...(options.pinBound === undefined ? {} : { pinBudget: options.pinBound }),
-    ...(options.terminal === undefined ? {} : { realTime: () => Number(process.hrtime.bigint()) }),
+    ...(options.terminal === undefined ? {} : { realTime: () => performance.now() * 1e6 }),
   });
   const refused: DmaFault[] = [];
   machine.iommu.events.on("fault", (fault) => refused.push(fault));
@@ -68,8 +72,8 @@ async function start(options: StartOptions): Promise<void> {
   };
   show(await terminalCase(machine, options.terminal));
   for (const report of await diskCase(machine, options.image)) show(report);
-  show(await receivedPackets(machine, rx, tx, clients));
-  show(await offloadedPackets(machine, rx, clients));
+  show(await receivedPackets(machine, traffic, clients));
+  show(await offloadedPackets(machine, traffic, clients));
   const faults = refused.length;
   show(refusalsCase(machine));
   const summary = summarise(machine, faults);
@@ -111,6 +115,24 @@ function parseNetdev(text: string | undefined): { rx: string; tx: string | null 
   const { name, values } = parseOptionList("--netdev", text, ["rx", "tx"]);
   if (name !== "pcap") throw new UsageError(`--netdev ${text}: 'pcap' is the one kind that start replays`);
   return { rx: values.get("rx") ?? RECORDED_SESSION, tx: values.get("tx") ?? null };
+}
+
+/** Finds what is wrong with the input before anything happens. */
+function checkedTraffic(options: StartOptions, clients: readonly ClientSpec[]): Traffic {
+  const { rx, tx } = parseNetdev(options.netdev);
+  for (const { filter } of clients) compileFilter(filter);
+  const outputs = [...clients.map(({ out }) => out), tx].filter((name) => name !== null);
+  if (rx === "-" || outputs.includes("-")) {
+    throw new UsageError(
+      "start: '-' is possible nowhere: captures are replayed twice, and the report goes to the output",
+    );
+  }
+  const paths = outputs.map((name) => resolve(name));
+  const twice = paths.find((path, i) => paths.indexOf(path) !== i);
+  if (twice !== undefined) throw new UsageError(`start: ${twice} would be written twice: give each its own file`);
+  using capture = openCaptureFile(rx);
+  requireEthernet(capture.reader);
+  return { rx, tx, inputs: options.image === undefined ? [rx] : [rx, options.image] };
 }
 
 function collect(value: string, earlier: string[] | undefined): string[] {

@@ -8,12 +8,19 @@ import { systemCode } from "./file-errors.js";
 const MOST_UNREAD_BYTES = 1 << 20;
 const LAST_WORDS_MILLISECONDS = 1000;
 
+export interface TcpTerminalOptions {
+  /** The client that was attached has left, or has no more to say. */
+  onHangup?: () => void;
+}
+
 /** A terminal line that a TCP client on this machine attaches to (say, `nc 127.0.0.1 2323`); one at a time. */
 export class TcpTerminal implements TerminalLine, AsyncDisposable {
   /** Bytes that nobody was there for, or that a client did not read in time. */
   lost = 0;
   readonly #server: Server;
+  readonly #onHangup: () => void;
   #client: Socket | null = null;
+  #held = false;
   #listener: (bytes: Uint8Array) => void = () => {};
   #closed: Promise<void> | null = null;
 
@@ -21,18 +28,20 @@ export class TcpTerminal implements TerminalLine, AsyncDisposable {
    * @param address `HOST:PORT` on the loopback; port 0 takes any that is free.
    * @throws UsageError for a bad address; EnvironmentError if the port is taken.
    */
-  static async listen(address: string): Promise<TcpTerminal> {
+  static async listen(address: string, options: TcpTerminalOptions = {}): Promise<TcpTerminal> {
     const where = loopbackAddress(address);
-    const server = createServer();
+    // Who has no more to say may still be listening for the answer.
+    const server = createServer({ allowHalfOpen: options.onHangup !== undefined });
     await new Promise<void>((resolve, reject) => {
       server.once("error", (error) => reject(listenError(where, error)));
       server.listen({ ...where, exclusive: true }, resolve);
     });
-    return new TcpTerminal(server);
+    return new TcpTerminal(server, options);
   }
 
-  private constructor(server: Server) {
+  private constructor(server: Server, options: TcpTerminalOptions) {
     this.#server = server;
+    this.#onHangup = options.onHangup ?? (() => {});
     server.removeAllListeners("error");
     server.on("connection", (socket) => this.#accept(socket));
   }
@@ -57,6 +66,13 @@ export class TcpTerminal implements TerminalLine, AsyncDisposable {
     const client = this.#client;
     if (client === null || client.writableLength + bytes.length > MOST_UNREAD_BYTES) this.lost += bytes.length;
     else client.write(bytes.slice());
+  }
+
+  /** Lets the client's bytes wait in the network, and after that at the client. */
+  hold(on: boolean): void {
+    this.#held = on;
+    if (on) this.#client?.pause();
+    else this.#client?.resume();
   }
 
   /** Lets what was written reach the client, and stops listening. */
@@ -85,7 +101,16 @@ export class TcpTerminal implements TerminalLine, AsyncDisposable {
     socket.on("data", (data: Uint8Array) => {
       if (this.#client === socket) this.#listener(data);
     });
+    if (this.#held) socket.pause();
+    let hungUp = false;
+    const hangUp = (): void => {
+      if (this.#client !== socket || hungUp) return;
+      hungUp = true;
+      this.#onHangup();
+    };
+    socket.on("end", hangUp);
     socket.on("close", () => {
+      hangUp();
       if (this.#client === socket) this.#client = null;
     });
   }

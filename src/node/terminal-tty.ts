@@ -67,6 +67,11 @@ export function attachTty(input: Input, output: Output, options: TtyOptions = {}
     write(bytes) {
       if (!closed) output.write(bytes.slice());
     },
+    hold(on) {
+      if (closed) return;
+      if (on) input.pause();
+      else input.resume();
+    },
     close() {
       if (closed) return;
       closed = true;

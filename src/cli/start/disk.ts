@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { NvmeController } from "../../devices/nvme.js";
 import { BlockClient, type BlockInfo } from "../../drivers/block-service.js";
+import type { DriverDomain } from "../../drivers/driver-domain.js";
 import { NvmeDriver } from "../../drivers/nvme/nvme-driver.js";
 import type { Machine } from "../../machine.js";
 import { FileDisk } from "../../node/file-disk.js";
@@ -29,7 +30,7 @@ export async function diskCase(machine: Machine, image: string | undefined): Pro
     const driver = await machine.run(NvmeDriver.start(domain), "NVMe start");
     const reports = [
       await pinnedCase(machine, new BlockClient(domain.endpoint), driver.info, disk),
-      await pagingCase(machine, driver),
+      await pagingCase(machine, driver, domain),
     ];
     domain.kill("the case is over");
     return reports;
@@ -43,7 +44,8 @@ async function pinnedCase(machine: Machine, client: BlockClient, info: BlockInfo
   const imageBytes = info.sectors * info.sectorSize;
   const length = Math.min(REQUEST_PAGES * PAGE_SIZE, imageBytes - (imageBytes % info.sectorSize));
   const requests = Math.min(REQUESTS, Math.floor(imageBytes / length));
-  const region = machine.bank.region({ pages: requests * REQUEST_PAGES });
+  const bank = machine.bank.bank();
+  const region = bank.region({ pages: requests * REQUEST_PAGES });
   const before = { ...machine.statistics };
   const sectorOf = (i: number) => (i * length) / info.sectorSize;
   const all = Array.from({ length: requests }, (_, i) => i);
@@ -81,7 +83,7 @@ async function pinnedCase(machine: Machine, client: BlockClient, info: BlockInfo
     copies: machine.statistics.copies - before.copies,
     differing,
   };
-  await machine.bank.destroy(region);
+  await machine.bank.destroy(bank);
   if (differing > 0)
     throw new KorralError(
       "disk-differs",
@@ -100,11 +102,13 @@ async function pinnedCase(machine: Machine, client: BlockClient, info: BlockInfo
 }
 
 /** Invokes pages of the store that are not there: each is fetched by disk DMA into a frame that nobody can name yet. */
-async function pagingCase(machine: Machine, driver: NvmeDriver): Promise<CaseReport> {
+async function pagingCase(machine: Machine, driver: NvmeDriver, domain: DriverDomain): Promise<CaseReport> {
   const { sectors, sectorSize } = driver.info;
   const blocks = Math.floor((sectors * sectorSize) / PAGE_SIZE);
-  const pager = new ObjectPager(machine.kernel, machine.bank, driver, blocks, machine.statistics);
+  const bank = machine.bank.bank();
+  const pager = new ObjectPager(machine.kernel, bank, driver, blocks, machine.statistics);
   driver.onPaged = (requestId, error) => pager.complete(requestId, error);
+  domain.onDeath.push((why) => pager.driverGone(why));
   const objects = Math.min(OBJECTS, blocks);
   const before = { ...machine.statistics };
   const word = new Uint8Array(8);
@@ -113,6 +117,7 @@ async function pagingCase(machine: Machine, driver: NvmeDriver): Promise<CaseRep
   const invocations = pages.flatMap((page) => [page.read(0, word), page.read(8, new Uint8Array(8))]);
   await machine.run(Promise.all(invocations), "object fault");
   await machine.run(pager.sync(), "write-back");
+  await machine.bank.destroy(bank);
   const figures = {
     objects,
     invokers: invocations.length,

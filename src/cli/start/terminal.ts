@@ -11,16 +11,25 @@ import { stderr } from "../output.js";
 import type { CaseReport } from "./report.js";
 
 const SCRIPT = "a terminal line is small data at a low rate\r";
+const LINE_FEED = 10;
 const CARRIAGE_RETURN = 13;
+/** Ctrl-D; who hangs up is taken to have typed it. */
 const END_OF_TRANSMISSION = 4;
+/** A line that is longer is answered in pieces, as a terminal in its usual mode does. */
+const LONGEST_LINE = 4096;
 
 /** Case 1: what is typed arrives as a copied string, is answered in capitals, and leaves the same way. */
 export async function terminalCase(machine: Machine, where: string | undefined): Promise<CaseReport> {
   const script = new ScriptedTerminal();
-  const line = where === undefined ? script : await openTerminal(where);
+  const hangUp = Uint8Array.of(END_OF_TRANSMISSION);
+  let input: (bytes: Uint8Array) => void = () => {};
+  const line = where === undefined ? script : await openTerminal(where, () => input(hangUp));
   const release = where === undefined ? () => {} : machine.loop.hold();
   try {
-    const slot = machine.wire("uart16550", (host) => new Uart16550(host, { line: waking(machine, line) }));
+    const heard = waking(machine, line, (listener) => {
+      input = listener;
+    });
+    const slot = machine.wire("uart16550", (host) => new Uart16550(host, { line: heard }));
     const domain = machine.domain("uart", slot);
     UartDriver.start(domain);
     const terminal = new TerminalClient(domain.endpoint);
@@ -54,46 +63,60 @@ export async function terminalCase(machine: Machine, where: string | undefined):
 async function conversation(terminal: TerminalClient): Promise<{ bytes: number; lines: number }> {
   let bytes = 0;
   let lines = 0;
-  let line = "";
+  let line: number[] = [];
+  let previous = 0;
+  const answer = async (): Promise<void> => {
+    lines++;
+    const text = new TextDecoder().decode(Uint8Array.from(line));
+    line = [];
+    await terminal.write(new TextEncoder().encode(`${text.toUpperCase()}\r\n`));
+  };
   for (;;) {
     const input = await terminal.read();
     bytes += input.length;
     for (const byte of input) {
       if (byte === END_OF_TRANSMISSION) {
+        if (line.length > 0) await answer();
         await terminal.drain();
         return { bytes, lines };
       }
-      if (byte !== CARRIAGE_RETURN) {
-        line += String.fromCharCode(byte);
-        continue;
-      }
-      lines++;
-      await terminal.write(new TextEncoder().encode(`${line.toUpperCase()}\r\n`));
-      line = "";
+      const ends = byte === CARRIAGE_RETURN || (byte === LINE_FEED && previous !== CARRIAGE_RETURN);
+      if (!ends && byte !== LINE_FEED) line.push(byte);
+      if (ends || line.length === LONGEST_LINE) await answer();
+      previous = byte;
     }
   }
 }
 
-async function openTerminal(where: string): Promise<TerminalLine> {
+/** @param onHangup nobody is at the far end any more */
+async function openTerminal(where: string, onHangup: () => void): Promise<TerminalLine> {
   if (where === "tty") {
     stderr("the terminal line is yours: each line is answered in capitals, Ctrl-D goes on\n");
-    return attachTty(process.stdin, process.stdout);
+    return attachTty(process.stdin, process.stdout, { onDetach: onHangup });
   }
   if (!where.startsWith("tcp:")) throw new UsageError(`--terminal ${where}: 'tty' and 'tcp:HOST:PORT' are possible`);
-  const terminal = await TcpTerminal.listen(where.slice(4));
+  const terminal = await TcpTerminal.listen(where.slice(4), { onHangup });
   const { host, port } = terminal.address;
-  stderr(`the terminal line waits at ${host}:${port}: each line is answered in capitals, Ctrl-D goes on\n`);
+  const shown = host.includes(":") ? `[${host}]` : host;
+  stderr(`the terminal line waits at ${shown}:${port}: each line is answered in capitals, Ctrl-D goes on\n`);
   return terminal;
 }
 
-/** Input from outside ends the machine's sleep. */
-function waking(machine: Machine, line: TerminalLine): TerminalLine {
+/** Input from outside ends the machine's sleep. @param tap gets what input is given to */
+function waking(
+  machine: Machine,
+  line: TerminalLine,
+  tap: (listener: (bytes: Uint8Array) => void) => void,
+): TerminalLine {
   return {
-    onInput: (listener) =>
-      line.onInput((bytes) => {
+    onInput: (listener) => {
+      const heard = (bytes: Uint8Array): void => {
         listener(bytes);
         machine.loop.wake();
-      }),
+      };
+      line.onInput(heard);
+      tap(heard);
+    },
     write: (bytes) => line.write(bytes),
     hold: (on) => line.hold?.(on),
     close: () => line.close(),
