@@ -54,8 +54,12 @@ export class PacketFifo {
     this.view.setUint32(this.#tail, length, true);
     this.view.setUint32(this.#tail + 4, status, true);
     this.view.setUint32(this.#tail + 8, special, true);
+    this.view.setUint32(this.#tail + 12, 0, true);
+    const end = this.#tail + HEADER_BYTES + length;
     this.bytes.set(source.subarray(at, at + length), this.#tail + HEADER_BYTES);
     this.#tail += room;
+    // A snapshot is not to show what was here before.
+    this.bytes.fill(0, end, this.#tail);
     return true;
   }
 
@@ -79,7 +83,7 @@ export class PacketFifo {
     this.#head = 0;
     this.#tail = content.length;
     let at = 0;
-    while (at + HEADER_BYTES <= content.length) at += entryBytes(this.view.getUint32(at, true));
+    while (at + HEADER_BYTES <= content.length) at += entryBytes(Math.min(CAPACITY, this.view.getUint32(at, true)));
     if (at === content.length) return;
     this.clear();
     throw new InputError("snapshot-misfit", `the snapshot does not fit ${state.part}: its frames do not add up`);

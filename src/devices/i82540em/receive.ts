@@ -1,5 +1,6 @@
 import type { DeviceHost } from "../../bus/device.js";
 import { type PciConfigSpace, PciStatus } from "../../bus/pci-config.js";
+import { InputError } from "../../util/errors.js";
 import type { StateReader } from "../../util/state-reader.js";
 import { frameCheckSequence } from "./frame-check.js";
 import type { Interrupts } from "./interrupts.js";
@@ -226,7 +227,8 @@ export class Receiver {
     const registers = this.#registers;
     const rctl = registers[Register.RCTL];
     const fcsBytes = (rctl & Rctl.SECRC) !== 0 ? 0 : FCS_BYTES;
-    const total = size + fcsBytes;
+    // Software may have switched SECRC in the middle of a frame.
+    const total = Math.max(size + fcsBytes, this.#progress);
     const bufferSize = BUFFER_SIZES[((rctl >>> Rctl.BSIZE_SHIFT) & 3) | ((rctl & Rctl.BSEX) !== 0 ? 4 : 0)];
     const at = source.byteOffset + start;
     let more = 0;
@@ -315,6 +317,7 @@ export class Receiver {
     return this.#registers[Register.RDBAL] + this.#registers[Register.RDBAH] * 0x1_0000_0000;
   }
 
+  /** @returns that there is no going on */
   #halt(): false {
     this.#config.setStatus(PciStatus.receivedMasterAbort, true);
     this.ringChanged();
@@ -341,6 +344,9 @@ export class Receiver {
     this.#next = 0;
     this.#fetched = Math.floor(prefetched.length / DESCRIPTOR_BYTES);
     this.#fifo.restore(state.child("fifo"));
+    if (this.#progress > (this.#fifo.empty ? 0 : this.#fifo.length + FCS_BYTES)) {
+      throw new InputError("snapshot-misfit", "the snapshot does not fit e1000 receive: progress is beyond the frame");
+    }
     this.filter.addressesChanged();
   }
 }

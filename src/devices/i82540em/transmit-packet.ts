@@ -1,4 +1,5 @@
 import type { DeviceHost } from "../../bus/device.js";
+import { InputError } from "../../util/errors.js";
 import type { StateReader } from "../../util/state-reader.js";
 import { LONGEST_FRAME_BYTES } from "../wire.js";
 import { frameCheckSequence } from "./frame-check.js";
@@ -310,6 +311,10 @@ export class Packet {
     this.#sent = state.integer("sent", 0, 0xf_ffff);
     this.#checksumContext.restore(state.child("checksumContext"));
     this.#segmentContext.restore(state.child("segmentContext"));
+    const unchecked = this.#kind === Kind.segmented && !this.#discard;
+    if (unchecked && segmentationFault(this.#segmentContext, LONGEST_FRAME_BYTES) !== null) {
+      throw new InputError("snapshot-misfit", `the snapshot does not fit ${state.part}: its context cannot segment`);
+    }
     const header = state.numbers("header", 0, this.#segmentContext.headerLength, 0xff);
     this.#header.set(header);
     this.#headerLength = header.length;
