@@ -32,6 +32,12 @@ export abstract class KernelObject {
     this.allocation++;
   }
 
+  /** Makes every capability Void for ever, to it and to all that goes with it. */
+  condemn(): void {
+    this.rescind();
+    this.destroyed = true;
+  }
+
   /**
    * Gives up what the object holds. Its capabilities are Void already.
    * @returns a promise if it has to wait for I/O that goes on

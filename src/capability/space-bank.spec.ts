@@ -201,6 +201,20 @@ describe("destroying a bank", () => {
     expect(rig.prime.available).toBe(Number.MAX_SAFE_INTEGER);
   });
 
+  test("is Void as a whole before anything is released: what that makes room for is not pinned in the midst of it", async () => {
+    const bank = rig.prime.bank();
+    const space = bank.region({ pages: 16 });
+    const driver = rig.driver();
+    const request = { space, length: 8 * PAGE_SIZE, access: DmaAccess.write, pool: PinPool.posted };
+    const posted = await driver.pin({ ...request, offset: 0 });
+    posted.onWithdraw = (one) => driver.unpin(one);
+    const waiting = driver.pin({ ...request, offset: 8 * PAGE_SIZE });
+    const wait = rig.prime.destroy(bank);
+    expect([rig.budget.pinned, rig.ram.freeFrames]).toEqual([0, 64]);
+    await expect(waiting).rejects.toMatchObject({ code: "void" });
+    await wait;
+  });
+
   test("the parent's other clients do not wait", () => {
     const bank = rig.prime.bank();
     pin(bank.page());

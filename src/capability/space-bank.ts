@@ -50,8 +50,17 @@ export class SpaceBank extends KernelObject {
 
   /** Makes all capabilities Void now; waits for I/O that goes on before the storage comes back. */
   retire(object: KernelObject): MaybePromise<void> {
-    object.rescind();
-    object.destroyed = true;
+    object.condemn();
+    return this.#dissolve(object);
+  }
+
+  /** All that it sold is Void before anything is released: releasing one lets others' requests go on. */
+  override condemn(): void {
+    super.condemn();
+    for (const object of this.#sold) if (!object.destroyed) object.condemn();
+  }
+
+  #dissolve(object: KernelObject): MaybePromise<void> {
     const wait = object.release();
     if (wait === undefined) {
       object.bank?.forget(object);
@@ -72,7 +81,7 @@ export class SpaceBank extends KernelObject {
     const waits: Promise<void>[] = [];
     for (const object of [...this.#sold]) {
       // One that is being destroyed already waits for its I/O; the bank waits with it.
-      const wait = object.dying ?? this.retire(object);
+      const wait = object.dying ?? this.#dissolve(object);
       if (wait !== undefined) waits.push(wait);
     }
     if (waits.length > 0) return Promise.all(waits).then(() => undefined);
