@@ -1,0 +1,52 @@
+// The package's front door: a machine, what can be plugged into it, the native drivers and what their clients hold.
+
+export type { AccessSize, DeviceFactory, DeviceHost, PciDevice, RegisterDevice } from "./bus/device.js";
+export { type DmaFault, type DmaRefusal, IoMmuError } from "./bus/io-mmu.js";
+export { AddressSpaceCapability } from "./capability/address-space.js";
+export { Capability, Restriction } from "./capability/capability.js";
+export {
+  type CallMessage,
+  EndpointCapability,
+  type Message,
+  type Received,
+  type Server,
+  STRING_LIMIT,
+} from "./capability/endpoint.js";
+export * from "./capability/errors.js";
+export { IrqControlCapability } from "./capability/irq-control.js";
+export { PageCapability } from "./capability/page.js";
+export { PinControlCapability, type PinRequest } from "./capability/pin-control.js";
+export { SpaceBankCapability } from "./capability/space-bank.js";
+export { withFaults } from "./devices/fault-injector.js";
+export { I82540em } from "./devices/i82540em.js";
+export { KorralNic } from "./devices/korral-nic.js";
+export { NvmeController } from "./devices/nvme.js";
+export { Uart16550 } from "./devices/uart16550.js";
+export { BlockClient } from "./drivers/block-service.js";
+export { DriverDomain, type DriverOptions } from "./drivers/driver-domain.js";
+export { E1000Driver } from "./drivers/e1000/e1000-driver.js";
+export { KorralNicDriver } from "./drivers/korral-nic/korral-nic-driver.js";
+export { NetworkClient } from "./drivers/network-service.js";
+export { NvmeDriver } from "./drivers/nvme/nvme-driver.js";
+export { TerminalClient } from "./drivers/terminal-service.js";
+export { UartDriver } from "./drivers/uart-driver.js";
+export type { BpfProgram } from "./filter/bpf.js";
+export { compileFilter } from "./filter/compile.js";
+export { disassemble } from "./filter/disassemble.js";
+export { FilterSyntaxError } from "./filter/errors.js";
+export { Demultiplexer, PacketFilter } from "./filter/packet-filter.js";
+export { createCaptureWriter, MemorySink, MemorySource, openCapture, requireEthernet } from "./formats/capture.js";
+export { Machine, type MachineOptions, StuckError } from "./machine.js";
+export { DmaAccess, type Pin, type PinAccess } from "./memory/pin.js";
+export { PinAuthorityEndedError, PinBoundError, PinBusyError, PinPool, PinReleaseError } from "./memory/pin-budget.js";
+export { CaptureWire } from "./ports/capture-wire.js";
+export { FaultyDisk } from "./ports/disk-faulty.js";
+export { MemoryDisk } from "./ports/disk-image.js";
+export { ScriptedTerminal } from "./ports/terminal.js";
+export { LoopWire } from "./ports/wire-end.js";
+export { FaultyWire } from "./ports/wire-faulty.js";
+export { HashWire } from "./ports/wire-hash.js";
+export { ObjectPager } from "./transfer/object-pager.js";
+export { PacketRingCapability } from "./transfer/packet-ring.js";
+export * from "./util/errors.js";
+export { type Random, seededRandom } from "./util/random.js";
