@@ -270,6 +270,33 @@ describe("snapshot", () => {
     expect(host.command(1, 0x02, { prp1: host.data.io }, 2000).status).toBe(0);
   });
 
+  it("fits another machine with another time", () => {
+    const [first, second] = [0, 1].map(() => {
+      const host = new NvmeHost({ latency: 1000 });
+      host.enable();
+      host.createQueues(1);
+      return host;
+    });
+    second.rig.pass(777_777);
+    second.controller.reset();
+    first.admin(0x09, { dw10: 6, dw11: 0 });
+    const id = first.enqueue(1, 0x00);
+    first.ring(1);
+    first.rig.pass(400);
+    second.controller.restore(structuredClone(first.controller.snapshot()));
+    second.rig.bank.bytes.set(first.rig.bank.bytes);
+    second.rig.pass(599);
+    expect(second.reap(1)).toEqual([]);
+    second.rig.pass(1);
+    expect(second.reap(1).map((completion) => completion.id)).toEqual([id]);
+    for (let i = 0; i < 2; i++) {
+      const { tail, head, phase } = first.queues[i];
+      Object.assign(second.queues[i], i === 0 ? { tail, head, phase } : { tail });
+    }
+    expect(second.admin(0x0a, { dw10: 6 }).result).toBe(0);
+    expect(second.command(1, 0x02, { prp1: second.data.io }, 2000).status).toBe(0);
+  });
+
   it("carries a running enable across", () => {
     const host = new NvmeHost();
     host.enable();
