@@ -195,7 +195,17 @@ export function run(rng) {
       content[20] = pick([0, 0x40, rng()]);
       content[23] = pick([6, 17, 1]);
     }
-    if (type === 0x8808) content.set([0x01, 0x80, 0xc2, 0, 0, 1]);
+    if (type === 0x86dd && content.length > 54) {
+      content[14] = 0x60;
+      content[18] = (content.length - 54) >>> 8;
+      content[19] = content.length - 54;
+      content[20] = pick([6, 17, 0]);
+    }
+    if (type < 1536) content.set([0xaa, 0xaa, 3, 0, 0, 0].slice(0, content.length - 14), 14);
+    if (type === 0x8808) {
+      content.set([0x01, 0x80, 0xc2, 0, 0, 1]);
+      content.set([0, pick([1, 1, 2]), 0, below(9)], 14);
+    }
     return content;
   };
   const statistics = (first, last) => {
@@ -247,6 +257,10 @@ export function run(rng) {
         all(({ arrive }) => arrive(content.slice(), 0, content.length));
       }
     },
+    () => {
+      const content = bytes(1514).fill(255, 0, 6);
+      for (let i = below(60); i >= 0; i--) all(({ arrive }) => arrive(content, 0, content.length));
+    },
     () => set(Register.TCTL, pick([0xa, 0xa, 2, 0, rng()])),
     () => {
       const loop = chance(10) ? 1 << Rctl.LBM_SHIFT : 0;
@@ -264,7 +278,7 @@ export function run(rng) {
     () =>
       set(pick([Register.RXCSUM, Register.RSRPD, Register.TXDCTL, Register.PBA, Register.FCT, Register.VET]), rng()),
     () => set(pick([Register.VET, Register.FCT]), pick([0x8100, 0x8808])),
-    () => set(pick([Register.MTA, Register.VFTA]) + below(128), rng()),
+    () => set(pick([Register.MTA, Register.VFTA]) + below(128), pick([-1, rng()])),
     () => set(Register.RA + below(32), rng()),
     () =>
       get(
@@ -282,8 +296,11 @@ export function run(rng) {
       );
     },
     () => set(Register.EERD, (rng() & 0xff00) | 1),
+    () => set(Register.CTRL_EXT, rng()),
     () => {
-      for (let i = below(60); i >= 0; i--) set(Register.EECD, 0x40 | below(8));
+      // Requested and selected, mostly, with the clock and the data going up and down.
+      set(Register.EECD, 0x42);
+      for (let i = below(150); i >= 0; i--) set(Register.EECD, chance(60) ? 0x40 : 0x42 | ((i & 1) | pick([0, 4])));
     },
     () => {
       const up = !chance(3);
@@ -337,6 +354,14 @@ export function run(rng) {
   setUp(ring.rx, Register.RDBAL);
   set(Register.RCTL, Rctl.EN | Rctl.BAM);
   set(Register.TCTL, 0xa);
+  if (chance(2)) {
+    set(Register.FCAL, 0x00c28001);
+    set(Register.FCAH, 0x0100);
+    set(Register.FCT, 0x8808);
+    set(Register.CTRL, Ctrl.SLU | Ctrl.FD | Ctrl.RFCE);
+  }
+  if (chance(2)) for (const word of [Register.TIDV, Register.TADV, Register.RDTR, Register.RADV]) set(word, below(60));
+  if (chance(2)) set(Register.RXCSUM, 0x300 | below(60));
   const content = bytes(64);
   all(({ memory }) => {
     for (let i = BUFFERS; i < MEMORY; i++) memory[i] = content[(i * 7) & 63];
@@ -353,7 +378,8 @@ export function run(rng) {
   const [original, twin] = worlds;
   assert.deepEqual(twin.memory, original.memory);
   assert.deepEqual(twin.sent, original.sent);
-  for (const [key, value] of Object.entries(original.nic.snapshot())) assert.deepEqual(twin.nic.snapshot()[key], value, key);
+  for (const [key, value] of Object.entries(original.nic.snapshot()))
+    assert.deepEqual(twin.nic.snapshot()[key], value, key);
 }
 
 /** Another adapter in the same state, with memory, wire and bus of its own; on the way a damaged snapshot is tried. */

@@ -346,7 +346,6 @@ for (let entry = 0; entry < 16; entry++) {
 export const RESET_VALUES: readonly (readonly [word: number, value: number])[] = [
   [Register.CTRL, Ctrl.FD | (2 << Ctrl.SPEED_SHIFT)],
   [Register.LEDCTL, 0x0706_8302],
-  [Register.FCTTV, 0],
   [Register.RXDCTL, 0x0101_0000],
   [Register.MDIC, Mdic.READY],
 ];

@@ -1,4 +1,4 @@
-import { FIRST_STATISTIC, LAST_STATISTIC, Statistic } from "./registers.js";
+import { Statistic } from "./registers.js";
 
 const ALL_ONES = 0xffff_ffff;
 /** Sizes with the FCS: 64, 65…127, 128…255, 256…511, 512…1023, 1024 and more. */
@@ -60,10 +60,6 @@ export class Statistics {
     }
     registers[word] = 0;
     return value;
-  }
-
-  reset(): void {
-    this.#registers.fill(0, FIRST_STATISTIC, LAST_STATISTIC + 1);
   }
 
   #add(low: number, octets: number): void {
