@@ -30,7 +30,8 @@ const ONCS_WRITE_ZEROES = 1 << 3;
 
 const ADMIN_ENTRIES = 16;
 const IO_ENTRIES = 128;
-const POLL_NANOSECONDS = 100_000;
+const FIRST_POLL_NANOSECONDS = 100_000;
+const LAST_POLL_NANOSECONDS = 50_000_000;
 const NAMESPACE = 1;
 const MAX_BLOCKS_A_COMMAND = 65_536;
 /** Length of a range of dataset management (§6.7, figure 364) is 32 bits. */
@@ -134,11 +135,13 @@ export class NvmeDriver implements PagingDriver {
 
   async #untilReady(ready: boolean): Promise<void> {
     const limit = Math.max(1, this.#registerRead(Register.cap) >>> 24) * 500_000_000;
-    for (let waited = 0; waited <= limit; waited += POLL_NANOSECONDS) {
+    let pause = FIRST_POLL_NANOSECONDS;
+    for (let waited = 0; waited <= limit; waited += pause) {
       const status = this.#registerRead(Register.csts);
       if ((status & CSTS_FATAL) !== 0 && ready) break;
       if (((status & CSTS_READY) !== 0) === ready) return;
-      await this.#domain.sleep(POLL_NANOSECONDS);
+      await this.#domain.sleep(pause);
+      pause = Math.min(2 * pause, LAST_POLL_NANOSECONDS);
     }
     throw new KorralError("nvme-not-ready", "the NVMe controller does not become ready: reset or replace it", 1);
   }
