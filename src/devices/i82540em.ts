@@ -299,11 +299,8 @@ export class I82540em implements PciDevice {
   }
 
   #writeControl(value: number): void {
-    if ((value & Ctrl.RST) !== 0) {
-      this.#deviceReset();
-      return;
-    }
-    this.#registers[Register.CTRL] = value & WRITE_MASKS[Register.CTRL];
+    if ((value & Ctrl.RST) !== 0) this.#deviceReset();
+    else this.#registers[Register.CTRL] = value & WRITE_MASKS[Register.CTRL];
     if ((value & Ctrl.PHY_RST) !== 0) this.#phy.reset();
     this.#update();
   }

@@ -55,6 +55,18 @@ describe("82540EM PHY", () => {
     }
   });
 
+  it("is reset together with the MAC when CTRL has both bits", () => {
+    const rig = new E1000Rig();
+    rig.writePhy(PhyRegister.GCON, 0);
+    rig.set(Register.CTRL, (Ctrl.RST | Ctrl.PHY_RST) >>> 0);
+    expect(rig.readPhy(PhyRegister.GCON)).toBe(0x0f00);
+    expect(rig.get(Register.CTRL)).toBe(0x201);
+    rig.linkUp();
+    expect(rig.get(Register.STATUS) & LU).toBe(0);
+    rig.pass(1_000_000_000);
+    expect(rig.get(Register.STATUS) & LU).toBe(LU);
+  });
+
   it("shows a lost link until PSTATUS is read", () => {
     const rig = new E1000Rig();
     rig.wire.setCarrier(false);
