@@ -120,7 +120,7 @@ describe("features (§5.13, §5.21)", () => {
     const host = ready();
     const refused = (dw10: number, nsid = 0): number => code(host.admin(GET, { dw10, nsid }));
     expect([refused(0x55), refused(6 | (4 << 8)), refused(5), refused(5, 0xffff_ffff)]).toEqual([
-      0x02, 0x02, 0x0b, 0x02,
+      0x02, 0x02, 0x0b, 0x0b,
     ]);
   });
 });

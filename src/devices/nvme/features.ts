@@ -148,9 +148,7 @@ export class Features implements CoalescingSettings {
   check(id: number, select: number, nsid: number): number {
     const kind = KINDS[id];
     if (kind === undefined || select > Select.capabilities) return Status.invalidField;
-    if (kind.perNamespace && nsid !== NAMESPACE) {
-      return nsid === ALL_NAMESPACES ? Status.invalidField : Status.invalidNamespace;
-    }
+    if (kind.perNamespace && nsid !== NAMESPACE) return Status.invalidNamespace;
     return Status.success;
   }
 

@@ -104,7 +104,7 @@ describe("read and write (§6.9, §6.15)", () => {
     expect(code(host.command(1, WRITE, { prp1: io, dw12: 1 << 20 }))).toBe(0x02);
     expect(code(host.command(1, READ, { prp1: io, flags: 1 }))).toBe(0x02);
     expect(code(host.command(1, READ, { prp1: io, nsid: 2 }))).toBe(0x0b);
-    expect(code(host.command(1, READ, { prp1: io, nsid: 0xffff_ffff }))).toBe(0x0b);
+    expect(code(host.command(1, READ, { prp1: io, nsid: 0xffff_ffff }))).toBe(0x02);
     expect(code(host.command(1, 0x0d, { prp1: io }))).toBe(0x01);
   });
 

@@ -34,7 +34,6 @@ export class NvmCommands {
   execute(command: Command): number {
     if (command.fuse !== 0) return Status.invalidField;
     const { nsid, opcode } = command;
-    const everywhere = nsid === ALL_NAMESPACES && opcode === NvmOpcode.flush;
     switch (opcode) {
       case NvmOpcode.flush:
       case NvmOpcode.write:
@@ -42,8 +41,9 @@ export class NvmCommands {
       case NvmOpcode.compare:
       case NvmOpcode.writeZeroes:
       case NvmOpcode.datasetManagement:
-        if (nsid !== NAMESPACE && !everywhere) return Status.invalidNamespace;
-        break;
+        if (nsid === NAMESPACE || (nsid === ALL_NAMESPACES && opcode === NvmOpcode.flush)) break;
+        // All namespaces at once is a value that the command does not take, any other is no namespace (figure 105).
+        return nsid === ALL_NAMESPACES ? Status.invalidField : Status.invalidNamespace;
       default:
         return Status.invalidOpcode;
     }
