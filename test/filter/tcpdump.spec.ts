@@ -14,6 +14,8 @@ import { Tcpdump, tcpdumpIsInstalled } from "./tcpdump.js";
 const FRAMES = new Frames(new Random(5)).frames(3000);
 /** Of these, libpcap walks every chain of headers to its end. */
 const CHAIN_FRAMES = new Frames(new Random(1)).frames(1500).filter((frame) => !goesInCircles(frame));
+/** Enough for random expressions, which are many. */
+const SOME_FRAMES = FRAMES.slice(0, 800);
 const PLAIN: Style = { geneve: false, protochain: false };
 
 function ours(placed: PlacedFrames, expression: string): Verdict {
@@ -50,11 +52,18 @@ if (!tcpdumpIsInstalled && process.env.CI !== undefined) {
     () => {
       let tcpdump: Tcpdump;
       let placed: PlacedFrames;
+      let some: Tcpdump;
+      let somePlaced: PlacedFrames;
       beforeAll(() => {
         tcpdump = new Tcpdump(FRAMES);
         placed = new PlacedFrames(FRAMES);
+        some = new Tcpdump(SOME_FRAMES);
+        somePlaced = new PlacedFrames(SOME_FRAMES);
       });
-      afterAll(() => tcpdump.close());
+      afterAll(() => {
+        tcpdump.close();
+        some.close();
+      });
 
       const expectBothOutcomes = async (
         peer: Tcpdump,
@@ -82,10 +91,10 @@ if (!tcpdumpIsInstalled && process.env.CI !== undefined) {
       });
 
       it("refuse what tcpdump refuses", async () => {
-        const verdicts = await tcpdump.filterAll(REFUSED);
+        const verdicts = await some.filterAll(REFUSED);
         for (const [i, expression] of REFUSED.entries()) {
           expect("refusal" in verdicts[i], `tcpdump takes ${expression}`).toBe(true);
-          expectAgreement(placed, expression, verdicts[i]);
+          expectAgreement(somePlaced, expression, verdicts[i]);
         }
       });
 
@@ -100,19 +109,19 @@ if (!tcpdumpIsInstalled && process.env.CI !== undefined) {
       it("agree on random expressions", async () => {
         const random = new Random(2024);
         const expressions = new Expressions(random, PLAIN);
-        const texts = Array.from({ length: 900 }, () => expressions.expression(random.below(4)));
-        const verdicts = await tcpdump.filterAll(texts);
-        for (const [i, text] of texts.entries()) expectAgreement(placed, text, verdicts[i]);
+        const texts = Array.from({ length: 400 }, () => expressions.expression(random.below(4)));
+        const verdicts = await some.filterAll(texts);
+        for (const [i, text] of texts.entries()) expectAgreement(somePlaced, text, verdicts[i]);
         expect(verdicts.filter((verdict) => "accepted" in verdict && verdict.accepted.size > 0).length).toBeGreaterThan(
-          300,
+          100,
         );
       });
 
       it("agree on random words", async () => {
         const random = new Random(7);
-        const texts = Array.from({ length: 600 }, () => wordSoup(random));
-        const verdicts = await tcpdump.filterAll(texts);
-        for (const [i, text] of texts.entries()) expectAgreement(placed, text, verdicts[i]);
+        const texts = Array.from({ length: 200 }, () => wordSoup(random));
+        const verdicts = await some.filterAll(texts);
+        for (const [i, text] of texts.entries()) expectAgreement(somePlaced, text, verdicts[i]);
       });
 
       it("agree on random expressions with protochain", async () => {

@@ -70,4 +70,10 @@ export class Tcpdump {
   }
 }
 
-const environment = (): NodeJS.ProcessEnv => ({ PATH: process.env.PATH, LC_ALL: "C", TZ: "UTC" });
+/** Neutral, and without patience for the look-up of names, which no filter here needs. */
+const environment = (): NodeJS.ProcessEnv => ({
+  PATH: process.env.PATH,
+  LC_ALL: "C",
+  TZ: "UTC",
+  RES_OPTIONS: "timeout:1 attempts:1",
+});

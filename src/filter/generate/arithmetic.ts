@@ -105,13 +105,24 @@ function evaluate(context: Context, node: Arithmetic): Value {
       return { statements: [...statements, ...negated], register, present };
     }
     case "binary":
-      return binary(context, node.operator, evaluate(context, node.left), evaluate(context, node.right), node.column);
+      return chain(context, node);
     case "load": {
       const index = evaluate(context, node.index);
       context.column = node.column;
       return load(context, node.protocol, index, node.size);
     }
   }
+}
+
+/** Operators that group to the left, of which there can be many in a row. */
+function chain(context: Context, last: Arithmetic & { kind: "binary" }): Value {
+  const operations = [last];
+  let first = last.left;
+  for (; first.kind === "binary"; first = first.left) operations.push(first);
+  let value = evaluate(context, first);
+  for (const { operator, right, column } of operations.reverse())
+    value = binary(context, operator, value, evaluate(context, right), column);
+  return value;
 }
 
 function stored(context: Context, load: Statement): Value {
@@ -127,7 +138,8 @@ function binary(context: Context, operator: BinaryOperator, left: Value, right: 
     if ((operator === "/" || operator === "%") && first.k === 0) context.refuse("division by zero");
     if ((operator === "<<" || operator === ">>") && first.k > 31) context.refuse("shift by more than 31 bits");
   }
-  const statements = [...left.statements, ...right.statements, ...toXAndA(right, left)];
+  const { statements } = left;
+  for (const next of [...right.statements, ...toXAndA(right, left)]) statements.push(next);
   statements.push(statement(bpf.ALU | bpf.X | OPERATORS[operator]));
   context.free(left.register);
   context.free(right.register);

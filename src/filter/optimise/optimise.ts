@@ -1,6 +1,6 @@
 import * as bpf from "../bpf.js";
-import type { Block, Statement } from "../flow-graph.js";
-import { blocksFrom } from "../flow-graph.js";
+import type { Block, Edge, Statement } from "../flow-graph.js";
+import { blocksInPostorder } from "../flow-graph.js";
 import { Analysis, isLive } from "./analysis.js";
 import { optimiseBlock } from "./block.js";
 import { pullUp, shortenEdge } from "./branches.js";
@@ -49,36 +49,37 @@ function pass(analysis: Analysis, progress: Progress, rewrite: boolean): void {
   for (const block of analysis.fromAboveReturns()) pullUp(block, progress);
 }
 
-/** Leads edges to one of several blocks that do the same, until there are no two alike. */
-function shareEqualBlocks(analysis: Analysis): void {
-  const { blocks, root } = analysis;
-  for (let changed = true; changed; ) {
-    changed = false;
-    const alive = new Set(blocksFrom(root));
-    const sharedBy = new Map<Block, Block>();
-    const known = new Map<string, Block>();
-    for (let i = blocks.length - 1; i >= 0; i--) {
-      const block = blocks[i];
-      if (!alive.has(block)) continue;
-      const key = keyOf(block);
-      const twin = known.get(key);
-      if (twin === undefined) known.set(key, block);
-      else sharedBy.set(block, twin);
-    }
-    for (const block of blocks) {
-      for (const edge of [block.whenTrue, block.whenFalse]) {
-        const twin = edge.to === undefined ? undefined : sharedBy.get(edge.to);
-        if (twin === undefined) continue;
-        edge.to = twin;
-        changed = true;
-      }
-    }
+/** Of blocks that do the same, keeps the one with the highest number, and leads all edges to that. */
+function shareEqualBlocks({ root }: Analysis): void {
+  const classes = new Map<string, Block[]>();
+  const classOf = new Map<Block, Block[]>();
+  const numbers = new Map<Block[], number>();
+  const numberAt = (edge: Edge): number | undefined => {
+    const members = edge.to === undefined ? undefined : classOf.get(edge.to);
+    return members === undefined ? undefined : numbers.get(members);
+  };
+  const blocks = blocksInPostorder(root, true);
+  for (const block of blocks) {
+    const key = `${numberAt(block.whenTrue)},${numberAt(block.whenFalse)} ${contentOf(block)}`;
+    const members = classes.get(key) ?? [];
+    classes.set(key, members);
+    classOf.set(block, members);
+    if (members.length === 0) numbers.set(members, numbers.size);
+    members.push(block);
   }
+  const kept = new Map(
+    [...numbers.keys()].map((members) => [members, members.reduce((a, b) => (a.id > b.id ? a : b))]),
+  );
+  for (const block of blocks)
+    for (const edge of [block.whenTrue, block.whenFalse]) {
+      const members = edge.to === undefined ? undefined : classOf.get(edge.to);
+      if (members !== undefined) edge.to = kept.get(members);
+    }
 }
 
-function keyOf({ code, k, statements, whenTrue, whenFalse }: Block): string {
+function contentOf({ code, k, statements }: Block): string {
   const text = ({ code: c, k: n }: Statement): string => `${c}:${n}`;
-  return `${code}:${k} ${whenTrue.to?.id},${whenFalse.to?.id} ${statements.filter(isLive).map(text).join(" ")}`;
+  return `${code}:${k} ${statements.filter(isLive).map(text).join(" ")}`;
 }
 
 /** A root whose test decides nothing gives its statements to what follows it; before a return they are pointless. */
