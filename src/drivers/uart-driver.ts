@@ -60,6 +60,11 @@ export class UartDriver {
     }
   }
 
+  /** Characters that came while the reserved memory was full. */
+  get overruns(): number {
+    return this.#input.overruns;
+  }
+
   #program(): void {
     const scratch = 0x5a;
     this.#write(UartRegister.SCR, scratch);
