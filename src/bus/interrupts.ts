@@ -116,6 +116,7 @@ export class InterruptLine {
 /** A source's end of a level-triggered wire. */
 export class InterruptPin {
   #level = false;
+  #connected = true;
 
   constructor(readonly line: InterruptLine) {}
 
@@ -126,7 +127,14 @@ export class InterruptPin {
   set(level: boolean): void {
     if (level === this.#level) return;
     this.#level = level;
-    this.line.sourceChanged(level);
+    if (this.#connected) this.line.sourceChanged(level);
+  }
+
+  /** Whether the level reaches the line. */
+  connect(on: boolean): void {
+    if (on === this.#connected) return;
+    this.#connected = on;
+    if (this.#level) this.line.sourceChanged(on);
   }
 }
 

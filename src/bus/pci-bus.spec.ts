@@ -176,6 +176,22 @@ describe("bus mastering", () => {
   });
 });
 
+describe("the interrupt wire", () => {
+  test("is cut by the interrupt disable bit; a level that is still there comes through when it goes", () => {
+    const { interrupt } = slot.device.host;
+    command(PciCommand.interruptDisable);
+    interrupt.set(true);
+    expect([interrupt.level, slot.line.asserted]).toEqual([true, false]);
+    command(0);
+    expect(slot.line.asserted).toBe(true);
+    command(PciCommand.interruptDisable);
+    expect(slot.line.asserted).toBe(false);
+    interrupt.set(false);
+    command(0);
+    expect(slot.line.asserted).toBe(false);
+  });
+});
+
 describe("end", () => {
   test("quiesce: no bus mastering, no decoding, no interrupt, and registers as after power-on", () => {
     command(7);

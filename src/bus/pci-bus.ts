@@ -2,7 +2,7 @@ import { KorralError } from "../util/errors.js";
 import { EventSource } from "../util/events.js";
 import type { Clock } from "./clock.js";
 import type { AccessSize, DeviceFactory, DeviceHost, PciDevice } from "./device.js";
-import type { InterruptController, InterruptLine } from "./interrupts.js";
+import type { InterruptController, InterruptLine, InterruptPin } from "./interrupts.js";
 import type { IoMmu, IoMmuContext } from "./io-mmu.js";
 import { PciCommand } from "./pci-config.js";
 
@@ -27,13 +27,14 @@ function ones(size: AccessSize): number {
 }
 
 /**
- * A device in its slot: the driver's way to its registers, with decoding and power state respected, and the I/O MMU
- * context that follows the bus master bit.
+ * A device in its slot: the driver's way to its registers, with decoding and power state respected, the I/O MMU context
+ * that follows the bus master bit, and the interrupt wire that follows the interrupt disable bit.
  */
 export class PciSlot<Device extends PciDevice = PciDevice> {
   readonly device: Device;
   readonly dma: IoMmuContext;
   readonly line: InterruptLine;
+  readonly #wire: InterruptPin;
   /** Accesses to registers, for statistics. */
   reads = 0;
   writes = 0;
@@ -49,11 +50,11 @@ export class PciSlot<Device extends PciDevice = PciDevice> {
     const name = `${model} ${address}`;
     this.dma = bus.iommu.attach(name);
     this.line = bus.interrupts.wire(`${name} INTA`);
-    const wire = this.line.pin();
+    this.#wire = this.line.pin();
     const host: DeviceHost = {
       clock: bus.clock,
       dma: this.dma,
-      interrupt: wire,
+      interrupt: this.#wire,
       message: (target, data) => {
         if (!this.dma.busMaster) return;
         if (bus.interrupts.isMessageAddress(target)) bus.interrupts.deliverMessage(target, data);
@@ -107,6 +108,7 @@ export class PciSlot<Device extends PciDevice = PciDevice> {
   #commandChanged(): void {
     const { config } = this.device;
     this.dma.busMaster = (config.command & PciCommand.busMaster) !== 0 && config.powerState === 0;
+    this.#wire.connect((config.command & PciCommand.interruptDisable) === 0);
   }
 }
 
