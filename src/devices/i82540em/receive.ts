@@ -63,6 +63,7 @@ export class Receiver {
   /** The array that the last frame from the wire lay in, and a view of its buffer. */
   #wireBytes: Uint8Array = this.#stage;
   #wireView: DataView = this.#stageView;
+  #wireOffset = 0;
   #progress = 0;
   #halted = false;
 
@@ -108,8 +109,9 @@ export class Receiver {
       start = 0;
       size = SHORTEST_FRAME;
     }
-    const view = source === this.#stage ? this.#stageView : this.#viewOf(source);
-    const at = source.byteOffset + start;
+    const staged = source === this.#stage;
+    const view = staged ? this.#stageView : this.#viewOf(source);
+    const at = staged ? 0 : this.#wireOffset + start;
     this.#statistics.total(size + FCS_BYTES);
     const type = view.getUint16(at + 12);
     if (type === this.#registers[Register.FCT] && type !== 0 && this.#controlFrame(view, at)) return;
@@ -125,7 +127,7 @@ export class Receiver {
     if (tagged && (this.#registers[Register.CTRL] & Ctrl.VME) !== 0) {
       this.#strip(source, start, size, status, view.getUint16(at + 14));
     } else {
-      this.#accept(source, start, view, size, size + FCS_BYTES, status, 0);
+      this.#accept(source, start, view, at, size, size + FCS_BYTES, status, 0);
     }
   }
 
@@ -187,21 +189,24 @@ export class Receiver {
       stage.set(source.subarray(start, start + 12));
       stage.set(source.subarray(start + 12 + TAG_BYTES, start + size), 12);
     }
-    this.#accept(stage, 0, this.#stageView, size - TAG_BYTES, size + FCS_BYTES, status | RxStatus.VP, tag);
+    this.#accept(stage, 0, this.#stageView, 0, size - TAG_BYTES, size + FCS_BYTES, status | RxStatus.VP, tag);
   }
 
-  /** @param size in memory @param octets on the wire, for the statistics */
+  /**
+   * The frame is `source[start, start + size)`, which is `view` from `at` on.
+   * @param octets on the wire, for the statistics
+   */
   #accept(
     source: Uint8Array,
     start: number,
     view: DataView,
+    at: number,
     size: number,
     octets: number,
     status: number,
     special: number,
   ): void {
-    const at = source.byteOffset + start;
-    if (this.#fifo.empty && this.#store(source, start, view, size, status, special)) {
+    if (this.#fifo.empty && this.#store(source, start, view, at, size, status, special)) {
       this.#statistics.received(octets, view.getUint8(at), isBroadcast(view, at));
       return;
     }
@@ -217,20 +222,30 @@ export class Receiver {
 
   #drain(): void {
     const fifo = this.#fifo;
-    while (!fifo.empty && this.#store(fifo.bytes, fifo.start, fifo.view, fifo.length, fifo.status, fifo.special)) {
+    while (
+      !fifo.empty &&
+      this.#store(fifo.bytes, fifo.start, fifo.view, fifo.start, fifo.length, fifo.status, fifo.special)
+    ) {
       fifo.shift();
     }
   }
 
   /** Moves a frame (what is left of it) to host memory. @returns false if descriptors run out or the queue is stopped */
-  #store(source: Uint8Array, start: number, view: DataView, size: number, status: number, special: number): boolean {
+  #store(
+    source: Uint8Array,
+    start: number,
+    view: DataView,
+    at: number,
+    size: number,
+    status: number,
+    special: number,
+  ): boolean {
     const registers = this.#registers;
     const rctl = registers[Register.RCTL];
     const fcsBytes = (rctl & Rctl.SECRC) !== 0 ? 0 : FCS_BYTES;
     // Software may have switched SECRC in the middle of a frame.
     const total = Math.max(size + fcsBytes, this.#progress);
     const bufferSize = BUFFER_SIZES[((rctl >>> Rctl.BSIZE_SHIFT) & 3) | ((rctl & Rctl.BSEX) !== 0 ? 4 : 0)];
-    const at = source.byteOffset + start;
     let more = 0;
     while (this.#hasDescriptor()) {
       const word = this.#next * (DESCRIPTOR_BYTES / 4);
@@ -308,6 +323,7 @@ export class Receiver {
   #viewOf(source: Uint8Array): DataView {
     if (source !== this.#wireBytes) {
       this.#wireBytes = source;
+      this.#wireOffset = source.byteOffset;
       if (this.#wireView.buffer !== source.buffer) this.#wireView = new DataView(source.buffer);
     }
     return this.#wireView;
