@@ -203,7 +203,8 @@ describe("destroying a bank", () => {
 
   test("is Void as a whole before anything is released: what that makes room for is not pinned in the midst of it", async () => {
     const bank = rig.prime.bank();
-    const space = bank.region({ pages: 16 });
+    const space = rig.prime.space();
+    for (let i = 0; i < 16; i++) space.setSlot(i, bank.page());
     const driver = rig.driver();
     const request = { space, length: 8 * PAGE_SIZE, access: DmaAccess.write, pool: PinPool.posted };
     const posted = await driver.pin({ ...request, offset: 0 });
