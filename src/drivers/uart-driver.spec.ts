@@ -189,7 +189,7 @@ test("the end of the driver: readers, writers and drainers learn of it, and anot
   const requests = [terminal.read(), terminal.write(new Uint8Array(50_000)), terminal.drain()];
   await atRest(machine);
   domain.kill("killed");
-  for (const request of requests) expect(await failure(machine.run(request))).toBeInstanceOf(DriverDiedError);
+  for (const request of requests) expect(await failure(machine.run<unknown>(request))).toBeInstanceOf(DriverDiedError);
   await on.settled();
   const next = machine.domain("uart", slot);
   UartDriver.start(next);

@@ -58,9 +58,11 @@ export class OffloadedReceive {
     return this.#closed && this.#posted.size === 0;
   }
 
-  /** Whether so many slots have come free that posting them is worth a doorbell. */
+  /** Whether posting is worth a doorbell: so many slots have come free, or the client has taken all there was. */
   get wantsRefill(): boolean {
-    return !this.#closed && 2 * (this.ring.waiting + this.#outstanding) <= this.ring.request.slots;
+    const used = this.ring.waiting + this.#outstanding;
+    const { slots } = this.ring.request;
+    return !this.#closed && (2 * used <= slots || (this.ring.waiting === 0 && used < slots));
   }
 
   /**

@@ -68,8 +68,13 @@ export class TestSession {
     const { filter = "", slots = 64, slotBytes = 2048, isDefault = false, offset = 0 } = options;
     const bank = machine.bank.bank();
     const space = bank.region({ pages: Math.ceil((offset + slots * slotBytes) / 4096) });
-    const ring = await machine.run(client.open({ space, offset, slots, slotBytes, filter, isDefault }));
-    return new TestSession(machine, bank, space, ring, client);
+    try {
+      const ring = await machine.run(client.open({ space, offset, slots, slotBytes, filter, isDefault }));
+      return new TestSession(machine, bank, space, ring, client);
+    } catch (error) {
+      await machine.bank.destroy(bank);
+      throw error;
+    }
   }
 
   /** Takes all frames that wait. */

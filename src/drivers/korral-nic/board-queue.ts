@@ -37,6 +37,8 @@ export class BoardRing {
   readonly #completion: BoardCompletion = { cookie: 0, length: 0, flags: 0 };
   #tail = 0;
   #taken = 0;
+  /** What the board knows of {@link #taken}. */
+  #acknowledged = 0;
   #phase = 1;
   /** Posted and not completed. */
   #outstanding = 0;
@@ -76,7 +78,12 @@ export class BoardRing {
     this.#outstanding++;
   }
 
+  /** Completions that were taken make room (§3): the board must know of them before it is given more. */
   kick(): void {
+    if (this.#acknowledged !== this.#taken) {
+      this.#acknowledged = this.#taken;
+      this.write(Queue.TAKEN, this.#taken);
+    }
     this.write(Queue.TAIL, this.#tail);
   }
 
@@ -99,7 +106,9 @@ export class BoardRing {
     return completion;
   }
 
+  /** Asks for one interrupt, as soon as there is something to take. */
   arm(): void {
+    this.#acknowledged = this.#taken;
     this.write(Queue.TAKEN, (ARM | this.#taken) >>> 0);
   }
 
