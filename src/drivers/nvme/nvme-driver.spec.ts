@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, test } from "vitest";
+import { HeldDisk } from "../../../test/support/held-disk.js";
 import { atRest, failure, noise, type TestMachine, testMachine } from "../../../test/support/native.js";
 import { Restriction } from "../../capability/capability.js";
 import { AddressFault, ArgumentError, DriverDiedError, RightsError, VoidError } from "../../capability/errors.js";
@@ -7,7 +8,7 @@ import { NvmeController } from "../../devices/nvme.js";
 import type { Machine } from "../../machine.js";
 import { PinBoundError } from "../../memory/pin-budget.js";
 import { FaultyDisk } from "../../ports/disk-faulty.js";
-import { type DiskBackend, type DiskDone, MemoryDisk } from "../../ports/disk-image.js";
+import { type DiskBackend, MemoryDisk } from "../../ports/disk-image.js";
 import { randomBelow, seededRandom } from "../../util/random.js";
 import { BlockClient, BlockLabel } from "../block-service.js";
 import type { DriverDomain, DriverOptions } from "../driver-domain.js";
@@ -15,34 +16,6 @@ import { NvmeCommandError, NvmeDriver } from "./nvme-driver.js";
 
 const DISK_BYTES = 4 * 1024 * 1024;
 const PAGE = 4096;
-
-/** A disk that answers when it is told to. */
-class SlowDisk implements DiskBackend {
-  readonly sectorSize = 512;
-  readonly sectors = DISK_BYTES / 512;
-  readonly readOnly = false;
-  readonly held: (() => void)[] = [];
-  readonly memory = new MemoryDisk(DISK_BYTES);
-
-  read(position: number, into: readonly Uint8Array[], done: DiskDone): void {
-    this.held.push(() => this.memory.read(position, into, done));
-  }
-  write(position: number, from: readonly Uint8Array[], done: DiskDone): void {
-    this.held.push(() => this.memory.write(position, from, done));
-  }
-  flush(done: DiskDone): void {
-    this.held.push(() => done(null));
-  }
-  discard(position: number, length: number, done: DiskDone): void {
-    this.held.push(() => this.memory.discard(position, length, done));
-  }
-  writeZeroes(position: number, length: number, done: DiskDone): void {
-    this.held.push(() => this.memory.writeZeroes(position, length, done));
-  }
-  answer(): void {
-    for (const answer of this.held.splice(0)) answer();
-  }
-}
 
 interface Rig {
   readonly machine: Machine;
@@ -325,14 +298,14 @@ test("disk errors reach the client, and everything is unpinned", async () => {
 
 describe("destroying memory that a read is on its way to", () => {
   test.each(["latency", "disk"] as const)("waits for the completion (%s)", async (slow) => {
-    const disk = slow === "disk" ? new SlowDisk() : filledDisk().disk;
+    const disk = slow === "disk" ? new HeldDisk(noise(DISK_BYTES).slice()) : filledDisk().disk;
     const { machine, client, bank, end } = await rig(disk, slow === "latency" ? { latency: 5_000_000 } : {});
     const own = bank.bank();
     const region = own.region({ pages: 8 });
     const free = machine.kernel.freeFrames;
     const read = client.read(region, 0, 0, 8 * PAGE);
     const answered = read.then(() => "read");
-    if (disk instanceof SlowDisk) await atRest(machine);
+    if (disk instanceof HeldDisk) await atRest(machine);
     const destroyed = bank.destroy(own);
     expect(destroyed).toBeInstanceOf(Promise);
     expect(region.isVoid).toBe(true);
@@ -344,7 +317,7 @@ describe("destroying memory that a read is on its way to", () => {
     await other.write(0, new Uint8Array(4 * PAGE).fill(0x5a));
     expect(machine.kernel.freeFrames).toBe(free - 4);
     expect(await Promise.race([gone, answered, Promise.resolve("neither")])).toBe("neither");
-    if (disk instanceof SlowDisk) disk.answer();
+    if (disk instanceof HeldDisk) disk.answer();
     const order: string[] = [];
     await machine.run(Promise.all([answered.then((x) => order.push(x)), gone.then((x) => order.push(x))]));
     expect(machine.kernel.freeFrames).toBe(free + 4);
@@ -359,8 +332,7 @@ describe("destroying memory that a read is on its way to", () => {
 describe("the end of the driver", () => {
   test("in the middle of traffic: requests fail, nothing stays, and a new one starts on the same slot", async () => {
     const { machine } = test0;
-    const disk = new SlowDisk();
-    disk.memory.write(0, [noise(DISK_BYTES).slice()], () => {});
+    const disk = new HeldDisk(noise(DISK_BYTES).slice());
     const slot = machine.plug("nvme", (host) => new NvmeController(host, { disk }));
     const domain = machine.domain("nvme", slot, { pinBound: 80 });
     await machine.run(NvmeDriver.start(domain));
@@ -412,7 +384,7 @@ describe("the end of the driver", () => {
   });
 
   test("a transfer that never ends: the watchdog ends the driver, and the destroy goes on", async () => {
-    const disk = new SlowDisk();
+    const disk = new HeldDisk(noise(DISK_BYTES).slice());
     const { machine, client, bank, domain, end } = await rig(disk, { watchdog: 1_000_000_000 });
     const own = bank.bank();
     const read = client.read(own.region({ pages: 4 }), 0, 0, 4 * PAGE);
@@ -428,7 +400,9 @@ describe("the end of the driver", () => {
   test.each(["flush", "discard", "writeZeroes"] as const)(
     "a %s that never ends is a transfer too",
     async (operation) => {
-      const { machine, client, domain, end } = await rig(new SlowDisk(), { watchdog: 1_000_000_000 });
+      const { machine, client, domain, end } = await rig(new HeldDisk(noise(DISK_BYTES).slice()), {
+        watchdog: 1_000_000_000,
+      });
       const request = operation === "flush" ? client.flush() : client[operation](0, 512);
       expect(await failure(machine.run(request))).toBeInstanceOf(DriverDiedError);
       expect(domain.dead).toMatch(/did not end in time/);
