@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { BROADCAST, counting, E1000Rig, ethernet, PEER } from "../../test/support/e1000.js";
+import { MESSAGE_WINDOW } from "../bus/interrupts.js";
 import { InputError } from "../util/errors.js";
 import { PhyControl, PhyRegister } from "./i82540em/phy.js";
 import {
@@ -42,6 +43,23 @@ describe("82540EM on the PCI bus", () => {
     for (const at of [0x10, 0x18]) rig.slot.configWrite(at, 4, 0xffffffff);
     expect([read(0x10, 4), read(0x14, 4), read(0x18, 4)]).toEqual([0xfffe0000, 0, 0xffffffc1]);
     expect([read(0x34, 1), read(0xdc, 1)]).toEqual([0xdc, 1]);
+  });
+
+  it("sends a message instead of asserting INTA while MSI is enabled", () => {
+    const rig = running();
+    const line = rig.interrupts.message("test");
+    rig.slot.configWrite(0xf4, 4, MESSAGE_WINDOW);
+    rig.slot.configWrite(0xfc, 2, line.vector);
+    rig.set(Register.IMS, CAUSES);
+    rig.set(Register.ICS, Cause.LSC);
+    expect([rig.slot.line.asserted, line.asserted]).toEqual([true, false]);
+    rig.slot.configWrite(0xf2, 2, 1);
+    expect(rig.slot.line.asserted).toBe(false);
+    rig.get(Register.ICR);
+    rig.set(Register.ICS, Cause.LSC);
+    expect([rig.slot.line.asserted, line.asserted]).toEqual([false, true]);
+    rig.slot.configWrite(0xf2, 2, 0);
+    expect(rig.slot.line.asserted).toBe(true);
   });
 
   it("reaches every register through IOADDR and IODATA, the reset too", () => {

@@ -1,5 +1,6 @@
 import type { AccessSize, DeviceHost, PciDevice } from "../bus/device.js";
 import { PciConfigSpace, type PciConfigState } from "../bus/pci-config.js";
+import { Msi } from "../bus/pci-msi.js";
 import { InputError } from "../util/errors.js";
 import { StateReader } from "../util/state-reader.js";
 import { EEPROM_WORDS, Eeprom, type EepromState, eepromImage } from "./i82540em/eeprom.js";
@@ -36,6 +37,7 @@ const IO_BYTES = 64;
 const IOADDR = 0;
 const IODATA = 4;
 const POWER_MANAGEMENT_CAPABILITY = 0xdc;
+const MSI_CAPABILITY = 0xf0;
 /** PAUSE quanta are 512 bit times: nanoseconds at 10, 100 and 1000 Mb/s. */
 const QUANTUM_NANOSECONDS = [51_200, 5120, 512];
 /** Locally administered. */
@@ -117,7 +119,7 @@ export class I82540em implements PciDevice {
     this.config.addBar(I82540emBar.io, "io", IO_BYTES);
     this.config.addPowerManagement(POWER_MANAGEMENT_CAPABILITY);
     const registers = this.#registers;
-    this.#interrupts = new Interrupts(registers, host);
+    this.#interrupts = new Interrupts(registers, host, new Msi(host, this.config, MSI_CAPABILITY));
     this.#phy = new Phy(
       host.clock,
       () => options.wire.carrier,
@@ -144,7 +146,10 @@ export class I82540em implements PciDevice {
       options.exactFcs ?? false,
       (quanta) => this.#transmitter.pauseFor(quanta * QUANTUM_NANOSECONDS[this.#phy.speed]),
     );
-    this.config.onWrite = () => this.#update();
+    this.config.onWrite = () => {
+      this.#update();
+      this.#interrupts.signal();
+    };
     options.wire.onFrame((bytes, offset, length) => {
       if (this.#linkUp && !this.#loopback) this.#receiver.frame(bytes, offset, length);
     });

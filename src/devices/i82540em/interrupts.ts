@@ -1,5 +1,6 @@
 import type { Timer } from "../../bus/clock.js";
 import type { DeviceHost } from "../../bus/device.js";
+import type { Msi } from "../../bus/pci-msi.js";
 import type { StateReader } from "../../util/state-reader.js";
 import { CAUSES, Cause, Register } from "./registers.js";
 import { rearm, remaining } from "./timers.js";
@@ -21,7 +22,8 @@ export interface InterruptState {
 
 /**
  * Interrupt causes, their mask, the delay timers of the queues and the throttle (§3.2.7, §3.4.3, §13.4.17 to 21).
- * INTA is asserted while an unmasked cause is pending; ITR spaces the assertions.
+ * INTA is asserted while an unmasked cause is pending; with MSI enabled a message is sent instead when the first comes.
+ * ITR spaces the assertions.
  */
 export class Interrupts {
   readonly #registers: Uint32Array;
@@ -35,7 +37,11 @@ export class Interrupts {
   /** Machine time before which INTA is not asserted again. */
   #quietUntil = 0;
 
-  constructor(registers: Uint32Array, host: DeviceHost) {
+  constructor(
+    registers: Uint32Array,
+    host: DeviceHost,
+    readonly msi: Msi,
+  ) {
     this.#registers = registers;
     this.#host = host;
     this.#throttle = host.clock.timer(() => this.#update());
@@ -151,7 +157,13 @@ export class Interrupts {
       }
     }
     this.#asserted = pending;
-    this.#host.interrupt.set(pending);
+    if (pending) this.msi.notify();
+    this.signal();
+  }
+
+  /** Drives INTA, which rests while interrupts are messages; also when software has just chosen. */
+  signal(): void {
+    this.#host.interrupt.set(this.#asserted && !this.msi.enabled);
   }
 
   snapshot(): InterruptState {
@@ -175,7 +187,7 @@ export class Interrupts {
     rearm(this.#transmitAbsolute, state.delay("transmitAbsolute"));
     this.#quietUntil = this.#host.clock.now() + state.delay("quiet");
     this.#asserted = asserted;
-    this.#host.interrupt.set(asserted);
+    this.signal();
   }
 
   get asserted(): boolean {
