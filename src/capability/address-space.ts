@@ -7,6 +7,8 @@ import {
   Capability,
   KernelObject,
   openCapability,
+  openPage,
+  openSpace,
   Restriction,
   type Restrictions,
   restricted,
@@ -140,7 +142,7 @@ function walk(
   let index = pageIndex;
   let restrictions = 0;
   for (let depth = 0; depth < MAX_DEPTH; depth++) {
-    const node = openCapability(current, operation);
+    const node = openSpace(current, operation);
     restrictions |= current.restrictions;
     const at = Math.floor(index / node.slotPages);
     if (at >= SLOTS) throw new AddressFault(operation, pageIndex * PAGE_SIZE, "lies beyond the end of the space");
@@ -178,7 +180,7 @@ function usable(
   operation: string,
   pageIndex: number,
 ): Page {
-  const page = openCapability(slot, operation);
+  const page = openPage(slot, operation);
   if (forWriting && ((restrictions | slot.restrictions) & NO_CHANGE) !== 0) {
     throw new RightsError(operation, `the page at offset ${pageIndex * PAGE_SIZE} is read-only here`);
   }

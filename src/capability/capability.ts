@@ -15,11 +15,19 @@ export const Restriction = {
 export type Restrictions = number;
 const ALL_RESTRICTIONS = Restriction.readOnly | Restriction.weak | Restriction.opaque;
 
+/**
+ * What capabilities hold: an object from its sale, or from a rescind, to the next rescind or its destruction. Clearing one
+ * field makes all of them Void, and asking whether one is takes a single look.
+ */
+export interface Incarnation<T extends KernelObject = KernelObject> {
+  object: T | null;
+}
+
 /** Anything that capabilities name. Storage for it was bought from a space bank. */
 export abstract class KernelObject {
-  /** Capabilities made for another allocation than this one are Void. */
-  allocation = 0;
   destroyed = false;
+  /** Capabilities made for another incarnation than this one are Void. */
+  incarnation: Incarnation = { object: this };
   /** Invokers that wait for this object. */
   readonly stalled = new StallQueue();
   /** The bank that sold it; changes when a bank is destroyed and its storage goes to the parent. */
@@ -29,12 +37,13 @@ export abstract class KernelObject {
 
   /** Makes every capability to it Void, now. */
   rescind(): void {
-    this.allocation++;
+    this.incarnation.object = null;
+    this.incarnation = { object: this };
   }
 
   /** Makes every capability Void for ever, to it and to all that goes with it. */
   condemn(): void {
-    this.rescind();
+    this.incarnation.object = null;
     this.destroyed = true;
   }
 
@@ -45,7 +54,11 @@ export abstract class KernelObject {
   abstract release(): MaybePromise<void>;
 }
 
-let openCapability: <T extends KernelObject>(capability: Capability<T>, operation: string) => T;
+type Open = <T extends KernelObject>(capability: Capability<T>, operation: string) => T;
+let openCapability: Open;
+let openPage: Open;
+let openSpace: Open;
+let openRing: Open;
 let narrow: <C extends Capability>(from: C, to: C) => C;
 
 /**
@@ -53,40 +66,43 @@ let narrow: <C extends Capability>(from: C, to: C) => C;
  * nothing else: the object itself is out of reach.
  */
 export abstract class Capability<T extends KernelObject = KernelObject> {
-  readonly #object: T;
-  #allocation: number;
+  #incarnation: Incarnation<T>;
 
   /** @internal Kernel objects hand out capabilities to themselves. */
   constructor(
     object: T,
     readonly restrictions: Restrictions = 0,
   ) {
-    this.#object = object;
-    this.#allocation = object.allocation;
+    this.#incarnation = object.incarnation as Incarnation<T>;
   }
 
   get isVoid(): boolean {
-    return this.#object.destroyed || this.#object.allocation !== this.#allocation;
+    return this.#incarnation.object === null;
   }
 
   static {
-    openCapability = (capability, operation) => {
-      const object = capability.#object;
-      if (object.destroyed || object.allocation !== capability.#allocation) throw new VoidError(operation);
-      return object;
-    };
+    openCapability = (capability, operation) => capability.#incarnation.object ?? fail(operation);
+    // The same, once for each kind that is opened for every packet: an access site that sees one class only is several
+    // times as fast (bench/kernel, "read of 60 bytes").
+    openPage = (capability, operation) => capability.#incarnation.object ?? fail(operation);
+    openSpace = (capability, operation) => capability.#incarnation.object ?? fail(operation);
+    openRing = (capability, operation) => capability.#incarnation.object ?? fail(operation);
     narrow = (from, to) => {
-      to.#allocation = from.#allocation;
+      to.#incarnation = from.#incarnation;
       return to;
     };
   }
+}
+
+function fail(operation: string): never {
+  throw new VoidError(operation);
 }
 
 /**
  * The kernel's own way from a capability to its object; the package does not export it.
  * @throws VoidError
  */
-export { openCapability };
+export { openCapability, openPage, openRing, openSpace };
 
 export function areRestrictions(value: number): boolean {
   return Number.isInteger(value) && value >= 0 && value <= ALL_RESTRICTIONS;

@@ -1,5 +1,5 @@
 import { type AddressSpaceCapability, resolveRange } from "../capability/address-space.js";
-import { Capability, KernelObject, openCapability } from "../capability/capability.js";
+import { Capability, type Incarnation, KernelObject, openRing } from "../capability/capability.js";
 import { ArgumentError, VoidError } from "../capability/errors.js";
 import type { Page } from "../capability/page.js";
 import { frameOffset } from "../memory/physical-memory.js";
@@ -26,7 +26,7 @@ export interface RingRequest {
 export class PacketRing extends KernelObject {
   readonly #pages: readonly Page[];
   readonly #frames: readonly FrameNumber[];
-  readonly #allocations: readonly number[];
+  readonly #incarnations: readonly Incarnation[];
   readonly #lengths: Int32Array;
   readonly #start: number;
   #produced = 0;
@@ -56,7 +56,7 @@ export class PacketRing extends KernelObject {
       throw new ArgumentError("packet ring", "a page of the buffers is not in memory: touch it first");
     }
     this.#frames = this.#pages.map((page) => page.frame);
-    this.#allocations = this.#pages.map((page) => page.allocation);
+    this.#incarnations = this.#pages.map((page) => page.incarnation);
     this.#lengths = new Int32Array(slots);
     this.#start = offset & PAGE_MASK;
   }
@@ -86,7 +86,7 @@ export class PacketRing extends KernelObject {
       const inPage = (at + done) & PAGE_MASK;
       const chunk = Math.min(PAGE_SIZE - inPage, count - done);
       const frame = this.#frames[page];
-      if (this.#pages[page].frame !== frame || this.#pages[page].allocation !== this.#allocations[page]) {
+      if (this.#pages[page].frame !== frame || this.#incarnations[page].object === null) {
         this.gone++;
         return false;
       }
@@ -143,27 +143,27 @@ export class PacketRing extends KernelObject {
 export class PacketRingCapability extends Capability<PacketRing> {
   /** Length of the oldest frame that waits, or −1. */
   peek(): number {
-    return openCapability(this, "packet ring").peek();
+    return openRing(this, "packet ring").peek();
   }
 
   /** Where that frame is, in the space that the client provided. */
   get offset(): number {
-    return openCapability(this, "packet ring").offset;
+    return openRing(this, "packet ring").offset;
   }
 
   /** Done with that frame: its slot may be used again. */
   shift(): void {
-    openCapability(this, "packet ring").shift();
+    openRing(this, "packet ring").shift();
   }
 
   /** Resolves when at least one frame waits. */
   wait(): MaybePromise<void> {
-    const ring = openCapability(this, "packet ring");
+    const ring = openRing(this, "packet ring");
     return ring.waiting > 0 ? undefined : ring.stalled.wait();
   }
 
   get counters(): { delivered: number; bytes: number; full: number; gone: number; cut: number } {
-    const { delivered, bytes, full, gone, cut } = openCapability(this, "packet ring");
+    const { delivered, bytes, full, gone, cut } = openRing(this, "packet ring");
     return { delivered, bytes, full, gone, cut };
   }
 }
