@@ -13,6 +13,7 @@ export class OutOfMemoryError extends KorralError {
     super(
       "out-of-frames",
       `bank ${bank.index} has ${bank.freeFrames} free frames, ${wanted} were asked for: give the machine more memory or destroy something`,
+      1,
     );
   }
 }

@@ -1,0 +1,52 @@
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll } from "vitest";
+import { MemorySource, openCapture } from "../../src/formats/capture.js";
+
+const BIN = fileURLToPath(new URL("../../bin/korral.mjs", import.meta.url));
+export const GUEST_SESSION = fileURLToPath(new URL("../captures/guest-session.pcap", import.meta.url));
+
+export interface Outcome {
+  readonly status: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly bytes: Buffer;
+}
+
+/** Runs the command as a user does, on the build in dist/. */
+export function korral(args: readonly string[], input?: Uint8Array | string): Promise<Outcome> {
+  return new Promise((resolve) => {
+    const child = execFile(
+      process.execPath,
+      [BIN, ...args],
+      { encoding: "buffer", maxBuffer: 1 << 28, timeout: 60_000 },
+      (_, stdout, stderr) => {
+        resolve({ status: child.exitCode, stdout: stdout.toString(), stderr: stderr.toString(), bytes: stdout });
+      },
+    );
+    child.stdin?.on("error", () => {});
+    child.stdin?.end(input);
+  });
+}
+
+/** Starts the command and leaves it running. */
+export function startKorral(args: readonly string[]): ChildProcess {
+  return spawn(process.execPath, [BIN, ...args], { stdio: ["pipe", "pipe", "pipe"] });
+}
+
+/** A directory for the files of one suite. */
+export function scratch(): (name: string) => string {
+  const directory = mkdtempSync(join(tmpdir(), "korral-e2e-"));
+  afterAll(() => rmSync(directory, { recursive: true, force: true }));
+  return (name) => join(directory, name);
+}
+
+/** The frames of a capture file. */
+export function framesOf(file: string): Uint8Array[] {
+  const frames: Uint8Array[] = [];
+  for (const packet of openCapture(new MemorySource(readFileSync(file)), file)) frames.push(packet.data.slice());
+  return frames;
+}
