@@ -116,8 +116,10 @@ export class IoMmuContext implements DmaPort {
   readonly #windows: IoWindow[] = [];
   readonly #spare: number[] = [];
   // One entry a mapping, in parallel arrays: the device looks these up at every access.
+  // Start and end count from the base of the window, so that they are small integers.
+  readonly #window: IoWindow[] = [];
   readonly #start: number[] = [];
-  readonly #length: number[] = [];
+  readonly #end: number[] = [];
   readonly #access: PinAccess[] = [];
   readonly #pin: (Pin | null)[] = [];
   readonly #site: string[] = [];
@@ -171,7 +173,7 @@ export class IoMmuContext implements DmaPort {
     }
     const from = pin.offset + offset;
     const pages = pagesSpanned(from, length);
-    const window = this.#window(addressBits);
+    const window = this.#windowFor(addressBits);
     const page = window.findRun(pages, aligned);
     if (page < 0) {
       throw new IoMmuError(
@@ -180,9 +182,10 @@ export class IoMmuContext implements DmaPort {
       );
     }
     const entry = this.#spare.length - this.#spareHead > SPARE_HISTORY ? this.#reuseEntry() : this.#newEntry();
-    const address = window.base + page * PAGE_SIZE + (from & PAGE_MASK);
-    this.#start[entry] = address;
-    this.#length[entry] = length;
+    const start = page * PAGE_SIZE + (from & PAGE_MASK);
+    this.#window[entry] = window;
+    this.#start[entry] = start;
+    this.#end[entry] = start + length;
     this.#access[entry] = access;
     this.#pin[entry] = pin;
     this.#site[entry] = site;
@@ -192,7 +195,7 @@ export class IoMmuContext implements DmaPort {
     pin.mappings++;
     this.maps++;
     this.live++;
-    return address as IoAddress;
+    return (window.base + start) as IoAddress;
   }
 
   /**
@@ -211,13 +214,14 @@ export class IoMmuContext implements DmaPort {
         history === null ? "nothing is known to have been mapped there" : `it was unmapped by ${history.unmapSite}`;
       throw new IoMmuError("unmap-unmapped", `${site} unmaps ${hex(address)} of ${this.device}, but ${tail}`);
     }
-    if (this.#start[entry] !== address) {
+    const start = this.#start[entry];
+    if (window.base + start !== address) {
       throw new IoMmuError(
         "unmap-inside",
-        `${site} unmaps ${hex(address)} of ${this.device}, which lies inside the mapping at ${hex(this.#start[entry])}`,
+        `${site} unmaps ${hex(address)} of ${this.device}, which lies inside the mapping at ${hex(window.base + start)}`,
       );
     }
-    window.clear(page, pagesSpanned(address % PAGE_SIZE, this.#length[entry]), entry);
+    window.clear(page, pagesSpanned(start, this.#end[entry] - start), entry);
     this.#pin[entry] = null;
     this.#unmapSite[entry] = site;
     this.#spare.push(entry);
@@ -230,7 +234,8 @@ export class IoMmuContext implements DmaPort {
   /** Unmaps everything: the device can reach nothing more. */
   teardown(site: string): void {
     for (let entry = 1; entry < this.#pin.length; entry++) {
-      if (this.#pin[entry] !== null) this.unmap(this.#start[entry] as IoAddress, site);
+      if (this.#pin[entry] === null) continue;
+      this.unmap((this.#window[entry].base + this.#start[entry]) as IoAddress, site);
     }
   }
 
@@ -300,13 +305,14 @@ export class IoMmuContext implements DmaPort {
     if (window === null) return null;
     const entry = Math.abs(window.entries[window.pageOf(address)]);
     if (entry === 0) return null;
-    // The entry of a past mapping may serve another one by now; its start tells.
+    // The entry of a past mapping may serve another one by now; its place tells.
     const start = this.#start[entry];
-    const page = address - (address % PAGE_SIZE);
-    if (start + this.#length[entry] <= page || start >= page + PAGE_SIZE) return null;
+    const end = this.#end[entry];
+    const page = window.pageOf(address);
+    if (this.#window[entry] !== window || page < start >>> PAGE_SHIFT || page > (end - 1) >>> PAGE_SHIFT) return null;
     return {
-      address: start as IoAddress,
-      length: this.#length[entry],
+      address: (window.base + start) as IoAddress,
+      length: end - start,
       access: this.#access[entry],
       site: this.#site[entry],
       unmapSite: this.#unmapSite[entry],
@@ -318,10 +324,10 @@ export class IoMmuContext implements DmaPort {
     if (!this.busMaster) return this.#refuse("bus-master-off", address, length, access);
     const window = this.#windowOf(address);
     if (window === null) return this.#refuse("unmapped", address, length, access);
-    const entry = window.entries[window.pageOf(address)];
+    const relative = address - window.base;
+    const entry = window.entries[relative >>> PAGE_SHIFT];
     if (entry <= 0) return this.#refuse(entry < 0 ? "after-unmap" : "unmapped", address, length, access);
-    const start = this.#start[entry];
-    if (address < start || address + length > start + this.#length[entry]) {
+    if (relative < this.#start[entry] || relative + length > this.#end[entry]) {
       return this.#refuse("out-of-bounds", address, length, access);
     }
     if ((access & ~this.#access[entry]) !== 0) return this.#refuse("wrong-direction", address, length, access);
@@ -358,7 +364,7 @@ export class IoMmuContext implements DmaPort {
     return null;
   }
 
-  #window(addressBits: number): IoWindow {
+  #windowFor(addressBits: number): IoWindow {
     const bits = Math.min(addressBits, WIDEST);
     for (let i = 0; i < this.#windows.length; i++) if (this.#windows[i].addressBits === bits) return this.#windows[i];
     if (!Number.isInteger(bits) || bits < NARROWEST) {
@@ -373,8 +379,9 @@ export class IoMmuContext implements DmaPort {
   }
 
   #newEntry(): number {
+    this.#window.push(NO_WINDOW);
     this.#start.push(0);
-    this.#length.push(0);
+    this.#end.push(0);
     this.#access.push(DmaAccess.read);
     this.#pin.push(null);
     this.#site.push("");
@@ -391,6 +398,9 @@ export class IoMmuContext implements DmaPort {
     return entry;
   }
 }
+
+/** The window of entries that were never used. */
+const NO_WINDOW = new IoWindow(0, 0, 0);
 
 /** So many unmapped mappings are remembered for explaining stale accesses. */
 const SPARE_HISTORY = 4096;

@@ -1,5 +1,6 @@
 import type { BpfProgram } from "../filter/bpf.js";
 import { Demultiplexer } from "../filter/packet-filter.js";
+import type { Bank } from "../memory/physical-memory.js";
 import type { PacketRing } from "./packet-ring.js";
 import type { TransferStatistics } from "./statistics.js";
 
@@ -18,19 +19,17 @@ export interface ReceiveSession {
  * accepts goes to the default session, if there is one.
  */
 export class ReceiveDemultiplexer {
-  readonly #memory: WebAssembly.Memory;
-  readonly #bytes: Uint8Array;
+  readonly #bank: Bank;
   readonly #statistics: TransferStatistics;
   #sessions: readonly ReceiveSession[] = [];
   #default: ReceiveSession | null = null;
   #demultiplexer: Demultiplexer;
 
-  /** @param memory the bank that the driver's receive buffers lie in */
-  constructor(memory: WebAssembly.Memory, statistics: TransferStatistics) {
-    this.#memory = memory;
-    this.#bytes = new Uint8Array(memory.buffer);
+  /** @param bank that the driver's receive buffers lie in */
+  constructor(bank: Bank, statistics: TransferStatistics) {
+    this.#bank = bank;
     this.#statistics = statistics;
-    this.#demultiplexer = new Demultiplexer([], memory);
+    this.#demultiplexer = new Demultiplexer([], bank.memory);
   }
 
   get sessions(): readonly ReceiveSession[] {
@@ -60,7 +59,7 @@ export class ReceiveDemultiplexer {
       this.#statistics.unclaimed++;
       return false;
     }
-    if (!session.ring.deliver(this.#bytes, offset, length)) {
+    if (!session.ring.deliver(this.#bank.bytes, offset, length)) {
       this.#statistics.dropped++;
       return false;
     }
@@ -71,7 +70,7 @@ export class ReceiveDemultiplexer {
   #become(sessions: readonly ReceiveSession[]): void {
     this.#demultiplexer = new Demultiplexer(
       sessions.map((session) => session.program),
-      this.#memory,
+      this.#bank.memory,
     );
     this.#sessions = sessions;
   }

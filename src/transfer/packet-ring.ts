@@ -3,7 +3,7 @@ import { Capability, type Incarnation, KernelObject, openRing } from "../capabil
 import { ArgumentError, VoidError } from "../capability/errors.js";
 import type { Page } from "../capability/page.js";
 import { frameOffset } from "../memory/physical-memory.js";
-import { type FrameNumber, PAGE_MASK, PAGE_SIZE } from "../util/brand.js";
+import { type FrameNumber, PAGE_MASK, PAGE_SHIFT, PAGE_SIZE } from "../util/brand.js";
 import { copyBytes } from "../util/bytes.js";
 import type { MaybePromise } from "../util/maybe-promise.js";
 
@@ -80,23 +80,25 @@ export class PacketRing extends KernelObject {
       return false;
     }
     const count = Math.min(length, slotBytes);
-    const at = this.#start + slot * slotBytes;
-    for (let done = 0; done < count; ) {
-      const page = (at + done) >>> 12;
-      const inPage = (at + done) & PAGE_MASK;
-      const chunk = Math.min(PAGE_SIZE - inPage, count - done);
-      const frame = this.#frames[page];
-      if (this.#pages[page].frame !== frame || this.#incarnations[page].object === null) {
-        this.gone++;
-        return false;
-      }
-      const bank = this.#pages[page].memoryBank;
-      bank.setDirty(frame, true);
-      copyBytes(bank.bytes, frameOffset(frame) + inPage, bytes, offset + done, chunk);
-      done += chunk;
+    if (!this.#copy(slot, bytes, offset, count, true)) {
+      this.gone++;
+      return false;
     }
     this.commit(slot, count, length > slotBytes);
     return true;
+  }
+
+  /**
+   * Copies the oldest frame out and frees its slot.
+   * @returns its length, of which `into` got what fits; −1 if none waits
+   */
+  take(into: Uint8Array): number {
+    const length = this.peek();
+    if (length < 0) return -1;
+    const slot = this.#consumed % this.request.slots;
+    if (!this.#copy(slot, into, 0, Math.min(length, into.length), false)) throw new VoidError("packet ring");
+    this.shift();
+    return length;
   }
 
   /** @returns the slot that the next frame goes to, or −1 and counts the drop when all are in use */
@@ -137,6 +139,31 @@ export class PacketRing extends KernelObject {
   release(): void {
     this.stalled.fail(new VoidError("packet ring"));
   }
+
+  /** @returns false when a page of the slot is not there any more */
+  #copy(slot: number, bytes: Uint8Array, offset: number, count: number, intoSlot: boolean): boolean {
+    const at = this.#start + slot * this.request.slotBytes;
+    for (let done = 0; done < count; ) {
+      const page = (at + done) >>> PAGE_SHIFT;
+      const inPage = (at + done) & PAGE_MASK;
+      const chunk = Math.min(PAGE_SIZE - inPage, count - done);
+      const frame = this.#frames[page];
+      if (this.#pages[page].frame !== frame || this.#incarnations[page].object === null) return false;
+      const bank = this.#pages[page].memoryBank;
+      if (intoSlot) {
+        bank.setDirty(frame, true);
+        const to = frameOffset(frame) + inPage;
+        const from = offset + done;
+        // Within one memory the built-in needs no view, and beats the loop.
+        if (bytes === bank.bytes) bytes.copyWithin(to, from, from + chunk);
+        else copyBytes(bank.bytes, to, bytes, from, chunk);
+      } else {
+        copyBytes(bytes, offset + done, bank.bytes, frameOffset(frame) + inPage, chunk);
+      }
+      done += chunk;
+    }
+    return true;
+  }
 }
 
 /** The client's end of a packet ring. */
@@ -154,6 +181,15 @@ export class PacketRingCapability extends Capability<PacketRing> {
   /** Done with that frame: its slot may be used again. */
   shift(): void {
     openRing(this, "packet ring").shift();
+  }
+
+  /**
+   * Reads the oldest frame from the client's memory, and is done with it.
+   * @returns its length, of which `into` got what fits; −1 if none waits
+   * @throws VoidError also when the memory of the slot is gone
+   */
+  take(into: Uint8Array): number {
+    return openRing(this, "packet ring").take(into);
   }
 
   /** Resolves when at least one frame waits. */

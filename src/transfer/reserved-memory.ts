@@ -1,5 +1,5 @@
 import type { SpaceBankCapability } from "../capability/space-bank.js";
-import { frameOffset } from "../memory/physical-memory.js";
+import { type Bank, frameOffset } from "../memory/physical-memory.js";
 import { DmaAccess, type Pin, type PinAccess } from "../memory/pin.js";
 import { PinPool } from "../memory/pin-budget.js";
 import { type IoAddress, PAGE_SIZE } from "../util/brand.js";
@@ -21,8 +21,8 @@ export class ReservedMemory {
   readonly view: DataView;
   readonly words: Uint32Array;
   readonly io: IoAddress;
-  /** The wasm memory that the bytes lie in, and where. */
-  readonly memory: WebAssembly.Memory;
+  /** The bank of machine memory that the bytes lie in, and where. */
+  readonly memoryBank: Bank;
   readonly offset: number;
   readonly #environment: DmaEnvironment;
   readonly #bank: SpaceBankCapability;
@@ -50,7 +50,7 @@ export class ReservedMemory {
       true,
     );
     const bank = this.#pin.authority.budget.memory.bankOf(this.#pin.frames[0]);
-    this.memory = bank.memory;
+    this.memoryBank = bank;
     this.offset = frameOffset(this.#pin.frames[0]);
     this.bytes = bank.bytes.subarray(this.offset, this.offset + length);
     this.view = new DataView(bank.bytes.buffer, this.offset, length);

@@ -46,7 +46,7 @@ export class E1000Driver {
 
   private constructor(domain: DriverDomain) {
     this.#domain = domain;
-    this.#receive = new ReceiveRing(domain, (memory) => new ReceiveDemultiplexer(memory, domain.statistics));
+    this.#receive = new ReceiveRing(domain, (bank) => new ReceiveDemultiplexer(bank, domain.statistics));
     this.#transmit = new TransmitRing(domain);
     this.#sessions = new ReceiveSessions(this.#receive.demultiplexer);
   }

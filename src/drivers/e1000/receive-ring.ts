@@ -1,3 +1,4 @@
+import type { Bank } from "../../memory/physical-memory.js";
 import type { ReceiveDemultiplexer } from "../../transfer/demultiplexed.js";
 import { ReservedMemory } from "../../transfer/reserved-memory.js";
 import type { DriverDomain } from "../driver-domain.js";
@@ -23,11 +24,11 @@ export class ReceiveRing {
   /** Frames that the adapter reports as damaged, or with a length that cannot be. */
   errors = 0;
 
-  constructor(domain: DriverDomain, demultiplexer: (memory: WebAssembly.Memory) => ReceiveDemultiplexer) {
+  constructor(domain: DriverDomain, demultiplexer: (bank: Bank) => ReceiveDemultiplexer) {
     this.#domain = domain;
     this.#descriptors = new ReservedMemory(domain, DESCRIPTORS * RX_DESCRIPTOR_BYTES, "receive ring");
     this.#buffers = new ReservedMemory(domain, DESCRIPTORS * BUFFER_BYTES, "receive buffers");
-    this.#demultiplexer = demultiplexer(this.#buffers.memory);
+    this.#demultiplexer = demultiplexer(this.#buffers.memoryBank);
     const { words } = this.#descriptors;
     for (let i = 0; i < DESCRIPTORS; i++) {
       const address = this.#buffers.io + i * BUFFER_BYTES;
