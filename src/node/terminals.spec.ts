@@ -64,6 +64,58 @@ describe("TcpTerminal", () => {
     while (!condition()) await new Promise((resolve) => setImmediate(resolve));
   };
 
+  test("tells when its client has no more to say, and still answers", async () => {
+    let hangups = 0;
+    const terminal = await TcpTerminal.listen("127.0.0.1:0", { onHangup: () => hangups++ });
+    open.push(terminal);
+    const input: string[] = [];
+    terminal.onInput((bytes) => input.push(new TextDecoder().decode(bytes)));
+    const socket = connect({ ...terminal.address, allowHalfOpen: true });
+    open.push(socket);
+    const heard: Uint8Array[] = [];
+    socket.on("data", (data: Uint8Array) => heard.push(data));
+    socket.end("last words");
+    while (hangups === 0) await new Promise((resolve) => setImmediate(resolve));
+    expect(input.join("")).toBe("last words");
+    terminal.write(new TextEncoder().encode("answer"));
+    terminal.close();
+    await once(socket, "close");
+    expect(Buffer.concat(heard).toString()).toBe("answer");
+    expect(hangups).toBe(1);
+  });
+
+  test("tells when its client breaks off", async () => {
+    let hungUp: () => void = () => {};
+    const hangup = new Promise<void>((resolve) => {
+      hungUp = resolve;
+    });
+    const terminal = await TcpTerminal.listen("127.0.0.1:0", { onHangup: () => hungUp() });
+    open.push(terminal);
+    const socket = connect(terminal.address);
+    await once(socket, "connect");
+    socket.resetAndDestroy();
+    await hangup;
+    while (terminal.attached) await new Promise((resolve) => setImmediate(resolve));
+  });
+
+  test("holds a client's bytes back while it is asked to", async () => {
+    const terminal = await listen();
+    let received = 0;
+    terminal.onInput((bytes) => {
+      received += bytes.length;
+    });
+    terminal.hold(true);
+    const socket = connect(terminal.address);
+    open.push(socket);
+    await once(socket, "connect");
+    const paste = new Uint8Array(4 << 20).fill(65);
+    socket.write(paste);
+    for (let turn = 0; turn < 200; turn++) await new Promise((resolve) => setImmediate(resolve));
+    expect(received).toBe(0);
+    terminal.hold(false);
+    while (received < paste.length) await new Promise((resolve) => setImmediate(resolve));
+  });
+
   test("passes bytes both ways", async () => {
     const terminal = await listen();
     const typed: number[] = [];
