@@ -227,6 +227,18 @@ describe("receiving", () => {
     await end();
   });
 
+  test("a filter that is too long for the board is refused by it", async () => {
+    const { machine, client, domain, end } = await rig(new KeepingWire());
+    const before = { quota: machine.bank.available, pinned: machine.budget.pinned };
+    const filter = Array.from({ length: 1500 }, (_, i) => `ether[${i % 1400}:4] = ${i + 1}`).join(" or ");
+    expect(await failure(TestSession.open(machine, client, { filter }))).toMatchObject({
+      code: "board-refuses-filter",
+    });
+    expect({ quota: machine.bank.available, pinned: machine.budget.pinned }).toEqual(before);
+    expect(domain.dead).toBe(null);
+    await end();
+  });
+
   const req = (session: TestSession) => ({ space: session.space, offset: 0, slots: 2, slotBytes: 2048, filter: "" });
   const bad: readonly [string, (c: NetworkClient, s: TestSession) => Promise<unknown>, unknown][] = [
     ["a filter with an error", (c, s) => c.open({ ...req(s), filter: "tcp prt 80" }), FilterSyntaxError],
