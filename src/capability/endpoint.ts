@@ -54,6 +54,8 @@ export class Endpoint extends KernelObject {
   receiveLimit = STRING_LIMIT;
   /** Why the last server went. */
   obituary: Error | null = null;
+  /** What a caller is told when the server threw something. */
+  explain: (error: unknown) => unknown = asIs;
   /** Calls that were delivered and not replied to: they fail when the endpoint goes. */
   readonly unanswered = new Set<(error: Error) => void>();
 
@@ -88,21 +90,31 @@ export class EndpointCapability extends Capability<Endpoint> {
     if (message.receive !== undefined) checkTarget(message.receive);
     if (endpoint.server === null) return this.#stall(endpoint, message);
     const before = endpoint.obituary;
-    const reply = endpoint.server(deliver(message, endpoint.receiveLimit));
+    let reply: MaybePromise<Message>;
+    try {
+      reply = endpoint.server(deliver(message, endpoint.receiveLimit));
+    } catch (error) {
+      throw endpoint.explain(error);
+    }
     if (!(reply instanceof Promise)) return accept(reply, message.receive);
     // A server that went while it was being called will not reply.
     const gone = endpoint.obituary === before ? null : endpoint.obituary;
     return answer(endpoint, reply, message.receive, gone);
   }
 
-  /** Becomes the server. @param receiveLimit bytes of string it takes; the rest is cut off */
-  serve(server: Server, receiveLimit = STRING_LIMIT): void {
+  /**
+   * Becomes the server.
+   * @param receiveLimit bytes of string it takes; the rest is cut off
+   * @param explain makes what callers are told of what the server throws
+   */
+  serve(server: Server, receiveLimit = STRING_LIMIT, explain: (error: unknown) => unknown = asIs): void {
     const endpoint = openCapability(this, "serve");
     if (!Number.isInteger(receiveLimit) || receiveLimit < 0 || receiveLimit > STRING_LIMIT) {
       throw new ArgumentError("serve", `a receive limit of ${receiveLimit} bytes: 0…${STRING_LIMIT} are possible`);
     }
     endpoint.receiveLimit = receiveLimit;
     endpoint.server = server;
+    endpoint.explain = explain;
     endpoint.stalled.wake();
   }
 
@@ -122,6 +134,10 @@ export class EndpointCapability extends Capability<Endpoint> {
     while (endpoint.server === null) await endpoint.stalled.wait();
     return this.call(held);
   }
+}
+
+function asIs(error: unknown): unknown {
+  return error;
 }
 
 function check(message: Message): void {
@@ -219,7 +235,8 @@ function answer(
         }
       },
       (error) => {
-        if (isAwaited()) reject(error);
+        const explained = endpoint.explain(error);
+        if (isAwaited()) reject(explained);
       },
     );
   });

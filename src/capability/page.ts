@@ -68,7 +68,9 @@ export class Page extends KernelObject {
     // Destroyed on the way in: its frame is free already, or will be with the last unpin.
     if (this.destroyed) return;
     this.fetching = false;
-    this.kernel.memory.bankOf(this.frame).setState(this.frame, FrameState.resident);
+    this.memoryBank.setState(this.frame, FrameState.resident);
+    // What the device has written is what the disk holds.
+    this.memoryBank.setDirty(this.frame, false);
     this.stalled.wake();
   }
 

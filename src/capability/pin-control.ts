@@ -54,11 +54,7 @@ export class PinControlCapability extends Capability<PinControl> {
       if (now.some((page, i) => page !== pages[i]))
         throw new ArgumentError("pin", "the range was changed while it waited");
     });
-    if (!(pin instanceof Promise)) {
-      if ((request.access & DmaAccess.write) !== 0) markDirty(pages);
-      return pin;
-    }
-    return this.#granted(pin, pages, request.access);
+    return pin instanceof Promise ? this.#granted(pin, pages) : pin;
   }
 
   /** Pins now or not at all. @throws PinBusyError besides what {@link pin} throws; an absent page is an AddressFault's kin */
@@ -68,9 +64,7 @@ export class PinControlCapability extends Capability<PinControl> {
     if (!pages.every((page) => page.resident)) throw new ArgumentError("pin", "a page of the range is not in memory");
     const frames = pages.map((page) => page.frame);
     const offset = request.offset & PAGE_MASK;
-    const pin = authority.tryPin(frames, offset, request.length, request.access, request.pool ?? PinPool.solicited);
-    if ((request.access & DmaAccess.write) !== 0) markDirty(pages);
-    return pin;
+    return authority.tryPin(frames, offset, request.length, request.access, request.pool ?? PinPool.solicited);
   }
 
   /** Releases a pin: once, by the authority that made it, after its device mappings are gone. @throws PinReleaseError */
@@ -79,12 +73,10 @@ export class PinControlCapability extends Capability<PinControl> {
   }
 
   /** While a request waits for the bound its pages must not be evicted: their frames are already named. */
-  async #granted(pin: Promise<Pin>, pages: readonly Page[], access: PinAccess): Promise<Pin> {
+  async #granted(pin: Promise<Pin>, pages: readonly Page[]): Promise<Pin> {
     for (const page of pages) page.interest++;
     try {
-      const granted = await pin;
-      if ((access & DmaAccess.write) !== 0) markDirty(pages);
-      return granted;
+      return await pin;
     } finally {
       for (const page of pages) page.interest--;
     }
@@ -100,9 +92,4 @@ function resolve(request: PinRequest): Page[] {
     throw new ArgumentError("pin", `${pool} is not a pool`);
   if (length === 0) throw new ArgumentError("pin", "an empty range cannot be pinned");
   return resolveRange(request.space, request.offset, length, (access & DmaAccess.write) !== 0, "pin");
-}
-
-/** A device's write goes past every page table: the frame counts as changed from the moment it may happen. */
-function markDirty(pages: readonly Page[]): void {
-  for (const page of pages) page.memoryBank.setDirty(page.frame, true);
 }

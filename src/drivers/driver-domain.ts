@@ -2,7 +2,7 @@ import type { Clock, Timer } from "../bus/clock.js";
 import type { AccessSize } from "../bus/device.js";
 import { type InterruptController, type InterruptLine, MESSAGE_WINDOW } from "../bus/interrupts.js";
 import type { IoMmuContext } from "../bus/io-mmu.js";
-import type { EndpointCapability, Server } from "../capability/endpoint.js";
+import { type EndpointCapability, type Server, STRING_LIMIT } from "../capability/endpoint.js";
 import { DriverDiedError } from "../capability/errors.js";
 import { IrqControl, IrqControlCapability } from "../capability/irq-control.js";
 import type { Kernel } from "../capability/kernel.js";
@@ -120,18 +120,10 @@ export class DriverDomain implements DmaEnvironment {
 
   /** Serves the endpoint. A KorralError goes to the caller; anything else is the driver's own crash. */
   serve(server: Server): void {
-    const crashed = (error: unknown): never => {
-      if (error instanceof KorralError) throw error;
+    this.endpoint.serve(server, STRING_LIMIT, (error) => {
+      if (error instanceof KorralError) return error;
       this.kill(describe(error));
-      throw new DriverDiedError(this.driver, describe(error));
-    };
-    this.endpoint.serve((message) => {
-      try {
-        const reply = server(message);
-        return reply instanceof Promise ? reply.catch(crashed) : reply;
-      } catch (error) {
-        return crashed(error);
-      }
+      return new DriverDiedError(this.driver, describe(error));
     });
   }
 

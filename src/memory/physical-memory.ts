@@ -161,6 +161,11 @@ export class PhysicalMemory {
     return this.banks[frame >>> BANK_SHIFT];
   }
 
+  /** The content of these frames is going to change. */
+  setDirty(frames: readonly FrameNumber[]): void {
+    for (let i = 0; i < frames.length; i++) this.banks[frames[i] >>> BANK_SHIFT].setDirty(frames[i], true);
+  }
+
   /** The bytes of a frame: a fresh view, so not for hot paths. */
   frameBytes(frame: FrameNumber): Uint8Array {
     const start = frameOffset(frame);

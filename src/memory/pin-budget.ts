@@ -1,7 +1,7 @@
 import { type FrameNumber, PAGE_SIZE } from "../util/brand.js";
 import { KorralError } from "../util/errors.js";
 import { BANK_SHIFT, FrameState, type PhysicalMemory, pagesSpanned } from "./physical-memory.js";
-import { Pin, type PinAccess } from "./pin.js";
+import { DmaAccess, Pin, type PinAccess } from "./pin.js";
 
 /**
  * What a pin is for. Each pool has a part of the budget to itself, so that none can starve another:
@@ -44,6 +44,8 @@ export class PinAuthorityEndedError extends KorralError {
 
 const INDEX_MASK = (1 << BANK_SHIFT) - 1;
 
+const NO_COUNTS = new Uint32Array(0);
+
 /** Counts, per frame, the pins of one pool or one authority, and how many distinct frames that makes. */
 class DistinctFrames {
   distinct = 0;
@@ -61,18 +63,34 @@ class DistinctFrames {
   }
 
   add(frames: readonly FrameNumber[]): void {
+    let bank = -1;
+    let counts: Uint32Array = NO_COUNTS;
+    let added = 0;
     for (let i = 0; i < frames.length; i++) {
       const frame = frames[i];
-      if (this.countsOf(frame >>> BANK_SHIFT)[frame & INDEX_MASK]++ === 0) this.distinct++;
+      if (frame >>> BANK_SHIFT !== bank) {
+        bank = frame >>> BANK_SHIFT;
+        counts = this.countsOf(bank);
+      }
+      if (counts[frame & INDEX_MASK]++ === 0) added++;
     }
+    this.distinct += added;
     if (this.distinct > this.peak) this.peak = this.distinct;
   }
 
   remove(frames: readonly FrameNumber[]): void {
+    let bank = -1;
+    let counts: Uint32Array = NO_COUNTS;
+    let removed = 0;
     for (let i = 0; i < frames.length; i++) {
       const frame = frames[i];
-      if (--this.countsOf(frame >>> BANK_SHIFT)[frame & INDEX_MASK] === 0) this.distinct--;
+      if (frame >>> BANK_SHIFT !== bank) {
+        bank = frame >>> BANK_SHIFT;
+        counts = this.countsOf(bank);
+      }
+      if (--counts[frame & INDEX_MASK] === 0) removed++;
     }
+    this.distinct -= removed;
   }
 
   protected countsOf(bank: number): Uint32Array {
@@ -286,7 +304,7 @@ export class PinAuthority {
   readonly counters: readonly DistinctFrames[];
   /** @internal Whether its own bound can ever matter; if not, nothing is counted against it. */
   readonly limited: boolean;
-  readonly #pins = new Set<Pin>();
+  readonly #pins: Pin[] = [];
   readonly #waiters = new Set<(error: KorralError) => void>();
   #ended = false;
 
@@ -301,7 +319,7 @@ export class PinAuthority {
   }
 
   get pins(): number {
-    return this.#pins.size;
+    return this.#pins.length;
   }
 
   get ended(): boolean {
@@ -414,14 +432,20 @@ export class PinAuthority {
     pool: PinPool,
   ): Pin {
     this.budget.count(this, pool, distinct);
+    // A device's write goes past every page table: the frames count as changed from the moment it may happen.
+    if ((access & DmaAccess.write) !== 0) this.budget.memory.setDirty(distinct);
     const pin = new Pin(this, pool, frames, distinct, offset, length, access);
-    this.#pins.add(pin);
+    pin.place = this.#pins.push(pin) - 1;
     return pin;
   }
 
   #release(pin: Pin): void {
     pin.live = false;
-    this.#pins.delete(pin);
+    const last = this.#pins.pop();
+    if (last !== undefined && last !== pin) {
+      this.#pins[pin.place] = last;
+      last.place = pin.place;
+    }
     this.budget.uncount(this, pin.pool, pin.distinct);
   }
 }

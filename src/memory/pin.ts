@@ -14,6 +14,8 @@ export class Pin {
   live = true;
   /** I/O MMU entries that rest on this pin; it cannot be released while there are any. */
   mappings = 0;
+  /** @internal Index in its authority's list. */
+  place = 0;
   #onWithdraw: ((pin: Pin) => void) | null = null;
   #withdrawn = false;
 
