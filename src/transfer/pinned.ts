@@ -23,7 +23,7 @@ export interface PinnedRequest {
  */
 export class PinnedTransfer {
   readonly #environment: DmaEnvironment;
-  readonly #watch: WatchdogToken;
+  #watch: WatchdogToken | null = null;
   #done = false;
 
   /** @internal */
@@ -35,7 +35,11 @@ export class PinnedTransfer {
     readonly site: string,
   ) {
     this.#environment = environment;
-    this.#watch = environment.watchdog.begin();
+  }
+
+  /** The device has it from now on, and must be done in time; a second call does nothing. */
+  start(): void {
+    this.#watch ??= this.#environment.watchdog.begin();
   }
 
   /**
@@ -46,7 +50,7 @@ export class PinnedTransfer {
     if (this.#done) return;
     this.#done = true;
     const { dma, pins, watchdog, statistics } = this.#environment;
-    watchdog.end(this.#watch);
+    if (this.#watch !== null) watchdog.end(this.#watch);
     dma.unmap(this.io, this.site);
     pins.unpin(this.pin);
     if (moved) statistics.countZeroCopy(this.length);

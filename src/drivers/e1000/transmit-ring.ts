@@ -151,6 +151,7 @@ export class TransmitRing {
   #takeBatch(batch: Batch): boolean {
     const { pairs, transfer, start } = batch;
     let room = this.#room;
+    if (room > 0) transfer.start();
     while (room > 0 && batch.next < pairs.length) {
       const at = batch.next;
       batch.next += 2;

@@ -56,7 +56,10 @@ export class TransmitQueue {
     while (this.#queued.length > 0 && this.#ring.room > 0) {
       const batch = this.#queued[0];
       const { pairs, transfer, start } = batch;
-      if (batch.next === 0) this.#sent.push(batch);
+      if (batch.next === 0) {
+        this.#sent.push(batch);
+        transfer.start();
+      }
       while (batch.next < pairs.length && this.#ring.room > 0) {
         const at = batch.next;
         this.#ring.post(transfer.io + (pairs[at] - start), pairs[at + 1], 0, true);

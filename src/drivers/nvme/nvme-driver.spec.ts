@@ -410,6 +410,38 @@ describe("the end of the driver", () => {
     },
   );
 
+  test("is not brought about by clients that ask for more than the disk can do in time", async () => {
+    const { machine } = test0;
+    const memory = new MemoryDisk(DISK_BYTES);
+    let free = 0;
+    /** One request after the other, 5 ms each. */
+    const soon = (act: () => void): void => {
+      free = Math.max(free, machine.clock.now()) + 5_000_000;
+      machine.clock.timer(act).arm(free - machine.clock.now());
+    };
+    const disk: DiskBackend = {
+      sectorSize: 512,
+      sectors: memory.sectors,
+      readOnly: false,
+      read: (position, into, done) => soon(() => memory.read(position, into, done)),
+      write: (position, from, done) => soon(() => memory.write(position, from, done)),
+      flush: (done) => soon(() => memory.flush(done)),
+      discard: (position, length, done) => soon(() => memory.discard(position, length, done)),
+      writeZeroes: (position, length, done) => soon(() => memory.writeZeroes(position, length, done)),
+    };
+    const { client, bank, domain, end } = await rig(disk, { watchdog: 1_000_000_000 });
+    const region = bank.region({ pages: 1 });
+    await machine.run(
+      Promise.all([
+        ...Array.from({ length: 600 }, () => client.flush()),
+        ...Array.from({ length: 600 }, () => client.read(region, 0, 0, PAGE)),
+      ]),
+    );
+    expect(machine.clock.now()).toBeGreaterThan(5_000_000_000);
+    expect(domain.dead).toBe(null);
+    await end();
+  });
+
   test("while it starts: the start fails and nothing stays", async () => {
     const { machine } = test0;
     const slot = machine.plug("nvme", (host) => new NvmeController(host, { disk: filledDisk().disk }));

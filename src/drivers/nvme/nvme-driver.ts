@@ -101,9 +101,7 @@ export class NvmeDriver implements PagingDriver {
   submit(request: DiskPageRequest): void {
     const opcode = request.direction === "in" ? Nvm.read : Nvm.write;
     const blocks = PAGE_SIZE / this.#info.sectorSize;
-    const watch = this.#domain.watchdog.begin();
     this.#transfer(opcode, request.ioAddress, PAGE_SIZE, request.block * blocks, (status) => {
-      this.#domain.watchdog.end(watch);
       const failed =
         status === 0
           ? null
@@ -264,7 +262,7 @@ export class NvmeDriver implements PagingDriver {
         worst ||= status;
         if (--left === 0) done(worst);
       };
-      this.#submit((queue) => queue.submit(opcode, NAMESPACE, io + at, bytes, dwords, ended));
+      this.#submit((queue, done) => queue.submit(opcode, NAMESPACE, io + at, bytes, dwords, done), ended);
     }
   }
 
@@ -299,25 +297,29 @@ export class NvmeDriver implements PagingDriver {
   }
 
   /** A command without a client's memory. */
-  #simple(operation: string, submission: (io: QueuePair, done: CommandDone) => void): Promise<Message> {
-    const watch = this.#domain.watchdog.begin();
+  #simple(operation: string, put: (io: QueuePair, done: CommandDone) => void): Promise<Message> {
     return new Promise<Message>((resolve, reject) => {
-      this.#submit((io) =>
-        submission(io, (status) => {
-          this.#domain.watchdog.end(watch);
-          if (status === 0) resolve({ label: REPLY_OK });
-          else reject(new NvmeCommandError(operation, status));
-        }),
-      );
+      this.#submit(put, (status) => {
+        if (status === 0) resolve({ label: REPLY_OK });
+        else reject(new NvmeCommandError(operation, status));
+      });
       this.#io?.kick();
     });
   }
 
-  /** Submits now or, when the queue is full, in its turn. */
-  #submit(submission: Submission): void {
-    const io = this.#io;
-    if (io === null) throw new Error("the I/O queue does not exist yet");
-    if (io.room > 0 && this.#waiting.length === 0) submission(io);
+  /** Puts a command into the queue now or, when it is full, in its turn; from then on the controller must be done in time. */
+  #submit(put: (io: QueuePair, done: CommandDone) => void, done: CommandDone): void {
+    const queue = this.#io;
+    if (queue === null) throw new Error("the I/O queue does not exist yet");
+    const { watchdog } = this.#domain;
+    const submission: Submission = (io) => {
+      const watch = watchdog.begin();
+      put(io, (status, result) => {
+        watchdog.end(watch);
+        done(status, result);
+      });
+    };
+    if (queue.room > 0 && this.#waiting.length === 0) submission(queue);
     else this.#waiting.push(submission);
   }
 
