@@ -12,6 +12,8 @@ import { addStart } from "./start.js";
  * @returns the exit status
  */
 export async function main(args: readonly string[]): Promise<number> {
+  // What nobody waits for fails like everything else: in a sentence.
+  process.on("uncaughtException", (error) => process.exit(report(error)));
   let status: number = ExitStatus.fine;
   const program = new Command("korral")
     .description("Runs device drivers in a capability sandbox with a software I/O MMU.")

@@ -196,6 +196,26 @@ describe("the command line", () => {
     },
   );
 
+  test("a defect of its own is status 70 and one sentence, wherever it happens", async () => {
+    const defect = 'setTimeout(() => { throw new TypeError("a defect") }, 300)';
+    const args = [
+      "--import",
+      `data:text/javascript,${encodeURIComponent(defect)}`,
+      BIN,
+      "start",
+      "--terminal",
+      "tcp:0",
+    ];
+    const child = spawn(process.execPath, args, { stdio: ["ignore", "ignore", "pipe"] });
+    let stderr = "";
+    child.stderr.on("data", (data) => {
+      stderr += data;
+    });
+    expect(await new Promise((resolve) => child.on("close", resolve))).toBe(70);
+    expect(stderr).toMatch(/^korral: internal error: a defect$/m);
+    expect(stderr).not.toMatch(/\n\s+at /);
+  });
+
   test("works from anywhere", () => {
     const options = { cwd: "/", encoding: "utf8" } as const;
     expect(execFileSync(process.execPath, [BIN, "start", "--json"], options)).toMatch(/^\{/);
