@@ -13,7 +13,7 @@ import {
   type Restrictions,
   restricted,
 } from "./capability.js";
-import { AddressFault, ArgumentError, RightsError } from "./errors.js";
+import { AddressFault, AlignmentError, ArgumentError, LengthError, RightsError } from "./errors.js";
 import { type Page, PageCapability } from "./page.js";
 
 export const SLOTS = 16;
@@ -86,7 +86,7 @@ export class AddressSpaceCapability extends Capability<AddressSpace> {
     checkSlot("setWindow", index);
     checkSlot("setWindow", window.slot);
     if (window.offset % PAGE_SIZE !== 0 || window.offset < 0 || window.offset >= node.slotPages * PAGE_SIZE) {
-      throw new ArgumentError("setWindow", `the offset ${window.offset} is not a page of a slot`);
+      throw new AlignmentError("setWindow", `the offset ${window.offset} is not a page of a slot`);
     }
     if (!areRestrictions(window.restrictions ?? 0)) {
       throw new ArgumentError("setWindow", `${window.restrictions} is not a combination of restrictions`);
@@ -200,13 +200,13 @@ export function resolveRange(
 ): Page[] {
   openCapability(space, operation);
   if (!Number.isInteger(offset) || offset < 0 || !Number.isInteger(length) || length < 0) {
-    throw new ArgumentError(operation, `${length} bytes at offset ${offset} is not a range`);
+    throw new LengthError(operation, `${length} bytes at offset ${offset} is not a range`);
   }
   const first = Math.floor(offset / PAGE_SIZE);
   const count = length === 0 ? 0 : Math.floor((offset + length - 1) / PAGE_SIZE) - first + 1;
-  if (first + count > MAX_PAGES) throw new ArgumentError(operation, `offset ${offset} is beyond any space`);
+  if (first + count > MAX_PAGES) throw new LengthError(operation, `offset ${offset} is beyond any space`);
   if (count > MAX_RANGE_PAGES) {
-    throw new ArgumentError(
+    throw new LengthError(
       operation,
       `${length} bytes are too many at once: ${MAX_RANGE_PAGES * PAGE_SIZE} are possible`,
     );

@@ -2,7 +2,7 @@ import type { MaybePromise } from "../util/maybe-promise.js";
 import type { AddressSpaceCapability } from "./address-space.js";
 import { resolveRange } from "./address-space.js";
 import { Capability, KernelObject, openCapability, type Restrictions, restricted } from "./capability.js";
-import { ArgumentError, VoidError } from "./errors.js";
+import { ArgumentError, LengthError, VoidError } from "./errors.js";
 
 /** Longest string that a message carries, in bytes. */
 export const STRING_LIMIT = 65_536;
@@ -110,7 +110,7 @@ export class EndpointCapability extends Capability<Endpoint> {
   serve(server: Server, receiveLimit = STRING_LIMIT, explain: (error: unknown) => unknown = asIs): void {
     const endpoint = openCapability(this, "serve");
     if (!Number.isInteger(receiveLimit) || receiveLimit < 0 || receiveLimit > STRING_LIMIT) {
-      throw new ArgumentError("serve", `a receive limit of ${receiveLimit} bytes: 0…${STRING_LIMIT} are possible`);
+      throw new LengthError("serve", `a receive limit of ${receiveLimit} bytes: 0…${STRING_LIMIT} are possible`);
     }
     endpoint.receiveLimit = receiveLimit;
     endpoint.server = server;
@@ -143,13 +143,13 @@ function asIs(error: unknown): unknown {
 function check(message: Message): void {
   if (!Number.isInteger(message.label)) throw new ArgumentError("call", `the label ${message.label} is not an integer`);
   if (message.string !== undefined && message.string.length > STRING_LIMIT) {
-    throw new ArgumentError("call", `a string of ${message.string.length} bytes: at most ${STRING_LIMIT} can be sent`);
+    throw new LengthError("call", `a string of ${message.string.length} bytes: at most ${STRING_LIMIT} can be sent`);
   }
   if (message.words !== undefined && message.words.length > WORDS_LIMIT) {
-    throw new ArgumentError("call", `${message.words.length} words: at most ${WORDS_LIMIT} can be sent`);
+    throw new LengthError("call", `${message.words.length} words: at most ${WORDS_LIMIT} can be sent`);
   }
   if (message.capabilities !== undefined && message.capabilities.length > CAPABILITIES_LIMIT) {
-    throw new ArgumentError(
+    throw new LengthError(
       "call",
       `${message.capabilities.length} capabilities: at most ${CAPABILITIES_LIMIT} can be sent`,
     );
@@ -160,7 +160,7 @@ function checkTarget(receive: StringTarget): void {
   if (receive instanceof Uint8Array) return;
   const { offset, length } = receive;
   if (!Number.isSafeInteger(offset) || offset < 0 || !Number.isSafeInteger(length) || length < 0) {
-    throw new ArgumentError("call", `${length} bytes at offset ${offset} is not a place for the reply's string`);
+    throw new LengthError("call", `${length} bytes at offset ${offset} is not a place for the reply's string`);
   }
 }
 

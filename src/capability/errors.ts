@@ -14,10 +14,24 @@ export class RightsError extends KorralError {
   }
 }
 
-/** An argument is out of range, not aligned, or of the wrong kind. */
+/** An argument is out of range or of the wrong kind. */
 export class ArgumentError extends KorralError {
+  constructor(operation: string, why: string, code = "argument") {
+    super(code, `${operation}: ${why}`, 1);
+  }
+}
+
+/** Too long, too short, or more than there is. */
+export class LengthError extends ArgumentError {
   constructor(operation: string, why: string) {
-    super("argument", `${operation}: ${why}`, 1);
+    super(operation, why, "length");
+  }
+}
+
+/** Not on the boundary that it must be on. */
+export class AlignmentError extends ArgumentError {
+  constructor(operation: string, why: string) {
+    super(operation, why, "alignment");
   }
 }
 

@@ -42,8 +42,8 @@ describe("an ordinary page", () => {
     [Number.NaN, 1],
   ])("offset %d with %d bytes is refused", (offset, length) => {
     const page = rig.prime.page();
-    expect(() => page.read(offset, new Uint8Array(length))).toThrow(expect.objectContaining({ code: "argument" }));
-    expect(() => page.write(offset, new Uint8Array(length))).toThrow(expect.objectContaining({ code: "argument" }));
+    expect(() => page.read(offset, new Uint8Array(length))).toThrow(expect.objectContaining({ code: "length" }));
+    expect(() => page.write(offset, new Uint8Array(length))).toThrow(expect.objectContaining({ code: "length" }));
   });
 
   test("read-only and weak capabilities read and do not write; restricting only adds", () => {

@@ -5,7 +5,7 @@ import { type FrameNumber, PAGE_SIZE } from "../util/brand.js";
 import { copyBytes } from "../util/bytes.js";
 import type { MaybePromise } from "../util/maybe-promise.js";
 import { Capability, KernelObject, openCapability, Restriction, type Restrictions, restricted } from "./capability.js";
-import { ArgumentError, ObjectIoError, RightsError, VoidError } from "./errors.js";
+import { LengthError, ObjectIoError, RightsError, VoidError } from "./errors.js";
 
 /** What pages need of the kernel. */
 export interface PageKernel {
@@ -160,6 +160,6 @@ export class PageCapability extends Capability<Page> {
 
 function checkRange(operation: string, offset: number, length: number): void {
   if (!Number.isInteger(offset) || offset < 0 || offset + length > PAGE_SIZE) {
-    throw new ArgumentError(operation, `bytes ${offset}…${offset + length} do not lie in a page of ${PAGE_SIZE}`);
+    throw new LengthError(operation, `bytes ${offset}…${offset + length} do not lie in a page of ${PAGE_SIZE}`);
   }
 }

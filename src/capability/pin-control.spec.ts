@@ -88,17 +88,17 @@ describe("pin", () => {
   });
 
   test.each([
-    { length: 0 },
-    { length: -1 },
-    { length: 0.5 },
-    { offset: -1 },
-    { access: 0 as never },
-    { access: 4 as never },
-    { pool: 4 as never },
-    { length: 2 ** 40 },
-  ])("%j is refused", (wrong) => {
-    expect(() => driver.pin(request(wrong))).toThrow(expect.objectContaining({ code: "argument" }));
-    expect(() => driver.tryPin(request(wrong))).toThrow(expect.objectContaining({ code: "argument" }));
+    ["length", { length: 0 }],
+    ["length", { length: -1 }],
+    ["length", { length: 0.5 }],
+    ["length", { offset: -1 }],
+    ["argument", { access: 0 as never }],
+    ["argument", { access: 4 as never }],
+    ["argument", { pool: 4 as never }],
+    ["length", { length: 2 ** 40 }],
+  ])("%s: %j is refused", (code, wrong) => {
+    expect(() => driver.pin(request(wrong))).toThrow(expect.objectContaining({ code }));
+    expect(() => driver.tryPin(request(wrong))).toThrow(expect.objectContaining({ code }));
   });
 
   test("neither capability suffices alone: both must be alive", () => {

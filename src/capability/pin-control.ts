@@ -4,7 +4,7 @@ import { type FrameNumber, PAGE_MASK } from "../util/brand.js";
 import type { MaybePromise } from "../util/maybe-promise.js";
 import { type AddressSpaceCapability, demandAll, resolveRange } from "./address-space.js";
 import { Capability, KernelObject, openCapability } from "./capability.js";
-import { ArgumentError } from "./errors.js";
+import { ArgumentError, LengthError } from "./errors.js";
 import type { Page } from "./page.js";
 
 /** What is to be pinned: bytes of a space that the requester gave a capability to. */
@@ -90,6 +90,6 @@ function resolve(request: PinRequest): Page[] {
   }
   if (pool !== undefined && !Object.values(PinPool).includes(pool))
     throw new ArgumentError("pin", `${pool} is not a pool`);
-  if (length === 0) throw new ArgumentError("pin", "an empty range cannot be pinned");
+  if (length === 0) throw new LengthError("pin", "an empty range cannot be pinned");
   return resolveRange(request.space, request.offset, length, (access & DmaAccess.write) !== 0, "pin");
 }

@@ -1,7 +1,7 @@
 import type { AddressSpaceCapability } from "../capability/address-space.js";
 import { AddressSpaceCapability as Space } from "../capability/address-space.js";
 import type { EndpointCapability, Received } from "../capability/endpoint.js";
-import { ArgumentError } from "../capability/errors.js";
+import { AlignmentError, ArgumentError, LengthError } from "../capability/errors.js";
 
 /** What a disk driver is asked. Sectors and counts are words; memory is named by a space capability and an offset. */
 export const BlockLabel = { info: 0, read: 1, write: 2, flush: 3, discard: 4, writeZeroes: 5 } as const;
@@ -68,10 +68,10 @@ export function decodeRange(
     throw new ArgumentError(operation, "needs the words sector, offset and length");
   }
   if (length === 0 || length % info.sectorSize !== 0) {
-    throw new ArgumentError(operation, `${length} bytes are not whole sectors of ${info.sectorSize}`);
+    throw new LengthError(operation, `${length} bytes are not whole sectors of ${info.sectorSize}`);
   }
   if (sector + length / info.sectorSize > info.sectors) {
-    throw new ArgumentError(operation, `sectors from ${sector} on leave the disk of ${info.sectors} sectors`);
+    throw new LengthError(operation, `sectors from ${sector} on leave the disk of ${info.sectors} sectors`);
   }
   return { sector, offset, length };
 }
@@ -86,7 +86,7 @@ export function decodeTransfer(message: Received, info: BlockInfo, operation: st
   const [space] = message.capabilities;
   if (!(space instanceof Space)) throw new ArgumentError(operation, "needs a capability to an address space");
   if (offset % 4 !== 0) {
-    throw new ArgumentError(operation, `offset ${offset} is not aligned: the controller moves multiples of 4 bytes`);
+    throw new AlignmentError(operation, `offset ${offset} is not aligned: the controller moves multiples of 4 bytes`);
   }
   return { sector, offset, length, space };
 }

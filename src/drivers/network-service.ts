@@ -1,6 +1,6 @@
 import { AddressSpaceCapability } from "../capability/address-space.js";
 import type { EndpointCapability, Received } from "../capability/endpoint.js";
-import { ArgumentError } from "../capability/errors.js";
+import { ArgumentError, LengthError } from "../capability/errors.js";
 import { PacketRingCapability, type RingRequest } from "../transfer/packet-ring.js";
 import { KorralError } from "../util/errors.js";
 
@@ -151,6 +151,6 @@ const SHORTEST_FRAME = 14;
 
 export function checkFrameLength(length: number, longestFrame: number): void {
   if (length < SHORTEST_FRAME || length > longestFrame) {
-    throw new ArgumentError("send", `a frame of ${length} bytes: ${SHORTEST_FRAME}…${longestFrame} are possible`);
+    throw new LengthError("send", `a frame of ${length} bytes: ${SHORTEST_FRAME}…${longestFrame} are possible`);
   }
 }

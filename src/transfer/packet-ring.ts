@@ -1,6 +1,6 @@
 import { type AddressSpaceCapability, resolveRange } from "../capability/address-space.js";
 import { Capability, type Incarnation, KernelObject, openRing } from "../capability/capability.js";
-import { ArgumentError, VoidError } from "../capability/errors.js";
+import { ArgumentError, LengthError, VoidError } from "../capability/errors.js";
 import type { Page } from "../capability/page.js";
 import { frameOffset } from "../memory/physical-memory.js";
 import { type FrameNumber, PAGE_MASK, PAGE_SHIFT, PAGE_SIZE } from "../util/brand.js";
@@ -46,10 +46,10 @@ export class PacketRing extends KernelObject {
     super();
     const { space, offset, slots, slotBytes } = request;
     if (!Number.isInteger(slots) || slots < 1 || slots > MAX_SLOTS) {
-      throw new ArgumentError("packet ring", `${slots} slots: 1…${MAX_SLOTS} are possible`);
+      throw new LengthError("packet ring", `${slots} slots: 1…${MAX_SLOTS} are possible`);
     }
     if (!Number.isInteger(slotBytes) || slotBytes < SMALLEST_SLOT || slotBytes > 65_536) {
-      throw new ArgumentError("packet ring", `slots of ${slotBytes} bytes: ${SMALLEST_SLOT}…65536 are possible`);
+      throw new LengthError("packet ring", `slots of ${slotBytes} bytes: ${SMALLEST_SLOT}…65536 are possible`);
     }
     this.#pages = resolveRange(space, offset, slots * slotBytes, true, "packet ring");
     if (!this.#pages.every((page) => page.resident)) {

@@ -1,7 +1,7 @@
 import { PciCommand, PciRegister } from "../../bus/pci-config.js";
 import { openCapability } from "../../capability/capability.js";
 import type { Message, Received } from "../../capability/endpoint.js";
-import { ArgumentError } from "../../capability/errors.js";
+import { ArgumentError, LengthError } from "../../capability/errors.js";
 import {
   ADDRESS_SLOTS,
   Cause,
@@ -133,7 +133,7 @@ export class KorralNicDriver {
   #open(request: SessionRequest): PacketRingCapability {
     const program = compileFilter(request.filter);
     if (request.slotBytes > MOST_BUFFER_BYTES) {
-      throw new ArgumentError(
+      throw new LengthError(
         "open session",
         `slots of ${request.slotBytes} bytes: the board takes ${MOST_BUFFER_BYTES}`,
       );
