@@ -1,7 +1,22 @@
 // Rooms from the top of the house to the bottom: a file may import from its own room and from those below it.
 const rooms = [
-  "cli", "node", "machine", "findings", "linux", "drivers", "store", "ports", "devices", "transfer", "filter",
-  "bus", "capability", "translator", "memory", "formats", "util",
+  "cli",
+  "node",
+  "machine",
+  "findings",
+  "linux",
+  "drivers",
+  "store",
+  "ports",
+  "devices",
+  "transfer",
+  "filter",
+  "bus",
+  "capability",
+  "translator",
+  "memory",
+  "formats",
+  "util",
 ];
 // `machine` is a file, `index` the package's front door.
 const at = (room) => (room === "machine" ? "^src/(machine|index)\\.ts$" : `^src/${room}/`);
@@ -11,7 +26,12 @@ const downward = rooms.slice(1).map((room, i) => ({
   comment: `src/${room} may not import from the rooms above it: ${rooms.slice(0, i + 1).join(", ")}`,
   severity: "error",
   from: { path: at(room), pathNot: "\\.spec\\.ts$" },
-  to: { path: rooms.slice(0, i + 1).map(at).join("|") },
+  to: {
+    path: rooms
+      .slice(0, i + 1)
+      .map(at)
+      .join("|"),
+  },
 }));
 
 module.exports = {
@@ -24,7 +44,12 @@ module.exports = {
       from: { path: "^src/", pathNot: "^src/(node|cli)/|\\.spec\\.ts$" },
       to: { dependencyTypes: ["core"] },
     },
-    { name: "no-cycles", severity: "error", from: {}, to: { circular: true, viaOnly: { dependencyTypesNot: ["type-only"] } } },
+    {
+      name: "no-cycles",
+      severity: "error",
+      from: {},
+      to: { circular: true, viaOnly: { dependencyTypesNot: ["type-only"] } },
+    },
     {
       name: "no-test-code-in-the-product",
       severity: "error",
@@ -32,5 +57,9 @@ module.exports = {
       to: { path: "^(test|bench)/|\\.spec\\.ts$" },
     },
   ],
-  options: { tsPreCompilationDeps: true, tsConfig: { fileName: "tsconfig.json" }, doNotFollow: { path: "node_modules" } },
+  options: {
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: "tsconfig.json" },
+    doNotFollow: { path: "node_modules" },
+  },
 };

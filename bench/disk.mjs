@@ -18,7 +18,10 @@ export async function benchDisk() {
   const folder = mkdtempSync(join(tmpdir(), "korral-bench-"));
   const file = join(folder, "disk.img");
   const random = seededRandom(7);
-  writeFileSync(file, new Uint32Array(IMAGE_BYTES / 4).map(() => random()));
+  writeFileSync(
+    file,
+    new Uint32Array(IMAGE_BYTES / 4).map(() => random()),
+  );
   const fd = openSync(file, "r");
   try {
     const disk = new FileDisk(file, { readOnly: true });
@@ -54,19 +57,46 @@ export async function benchDisk() {
       {
         pinned: {
           units: large,
-          run: () => machine.run((async () => { for (let i = 0; i < large; i++) await client.read(region, 0, (i * LARGE) / 512, LARGE); })()),
+          run: () =>
+            machine.run(
+              (async () => {
+                for (let i = 0; i < large; i++) await client.read(region, 0, (i * LARGE) / 512, LARGE);
+              })(),
+            ),
         },
         pinned8: {
           units: large,
-          run: () => machine.run(Promise.all(Array.from({ length: 8 }, async (_, k) => { for (let i = k; i < large; i += 8) await client.read(region, k * LARGE, (i * LARGE) / 512, LARGE); }))),
+          run: () =>
+            machine.run(
+              Promise.all(
+                Array.from({ length: 8 }, async (_, k) => {
+                  for (let i = k; i < large; i += 8) await client.read(region, k * LARGE, (i * LARGE) / 512, LARGE);
+                }),
+              ),
+            ),
         },
-        plain: { units: large, run: () => { for (let i = 0; i < large; i++) readSync(fd, plain, 0, LARGE, i * LARGE); } },
+        plain: {
+          units: large,
+          run: () => {
+            for (let i = 0; i < large; i++) readSync(fd, plain, 0, LARGE, i * LARGE);
+          },
+        },
         depth1: { units: small, run: () => machine.run(one(0, small, 0)) },
         depth32: {
           units: small,
-          run: () => machine.run(Promise.all(Array.from({ length: depth }, (_, i) => one((small / depth) * i, (small / depth) * (i + 1), i * 4096)))),
+          run: () =>
+            machine.run(
+              Promise.all(
+                Array.from({ length: depth }, (_, i) => one((small / depth) * i, (small / depth) * (i + 1), i * 4096)),
+              ),
+            ),
         },
-        plainSmall: { units: small, run: () => { for (let i = 0; i < small; i++) readSync(fd, plain, 0, 4096, blocks[i] * 4096); } },
+        plainSmall: {
+          units: small,
+          run: () => {
+            for (let i = 0; i < small; i++) readSync(fd, plain, 0, 4096, blocks[i] * 4096);
+          },
+        },
       },
       5,
     );

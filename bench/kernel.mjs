@@ -26,9 +26,24 @@ async function ipc(machine) {
   const string = new Uint8Array(64).fill(7);
   const receive = new Uint8Array(64);
   const best = await interleaved({
-    prompt: { units: N, run: async () => { for (let i = 0; i < N; i++) await client.call({ label: 1 }); } },
-    string: { units: N, run: async () => { for (let i = 0; i < N; i++) await client.call({ label: 2, string, receive }); } },
-    deferred: { units: N, run: async () => { for (let i = 0; i < N; i++) await deferred.call({ label: 1 }); } },
+    prompt: {
+      units: N,
+      run: async () => {
+        for (let i = 0; i < N; i++) await client.call({ label: 1 });
+      },
+    },
+    string: {
+      units: N,
+      run: async () => {
+        for (let i = 0; i < N; i++) await client.call({ label: 2, string, receive });
+      },
+    },
+    deferred: {
+      units: N,
+      run: async () => {
+        for (let i = 0; i < N; i++) await deferred.call({ label: 1 });
+      },
+    },
   });
   return [
     row("ipc call + reply, awaited", best.prompt, "ns", "aim <= 300"),
@@ -81,7 +96,13 @@ async function transfers(machine) {
   const pins = new PinControlCapability(new PinControl(machine.budget.authority("bench transfer")));
   const region = machine.bank.region({ pages: 256 });
   const own = machine.bank.region({ pages: 256, contiguous: true });
-  const ownPin = pins.tryPin({ space: own, offset: 0, length: 1 << 20, access: DmaAccess.both, pool: PinPool.reserved });
+  const ownPin = pins.tryPin({
+    space: own,
+    offset: 0,
+    length: 1 << 20,
+    access: DmaAccess.both,
+    pool: PinPool.reserved,
+  });
   const ownIo = context.map(ownPin, 0, 1 << 20, DmaAccess.both, "bench");
   const data = new Uint8Array(1 << 20).map((_, i) => i);
   const target = new Uint8Array(1 << 20);
@@ -89,12 +110,15 @@ async function transfers(machine) {
   const rows = [];
   for (const size of SIZES) {
     const units = Math.max(20, Math.min(20_000, Math.floor((1 << 25) / size)));
-    const loop = (step) => () => { for (let i = 0; i < units; i++) step(); };
+    const loop = (step) => () => {
+      for (let i = 0; i < units; i++) step();
+    };
     const pinned = () => {
       const pin = pins.tryPin({ space: region, offset: 0, length: size, access: DmaAccess.write });
       const io = context.map(pin, 0, size, DmaAccess.write, "bench");
       const spans = context.spans(io, size, DmaAccess.write);
-      for (let i = 0, at = 0; i < spans.length; at += spans[i].length, i++) spans[i].set(data.subarray(at, at + spans[i].length));
+      for (let i = 0, at = 0; i < spans.length; at += spans[i].length, i++)
+        spans[i].set(data.subarray(at, at + spans[i].length));
       context.unmap(io, "bench");
       pins.unpin(pin);
     };
@@ -107,11 +131,14 @@ async function transfers(machine) {
       }
     };
     const plain = () => target.set(size === data.length ? data : data.subarray(0, size));
-    const best = await interleaved({
-      pinned: { run: loop(pinned), units },
-      copied: { run: loop(copied), units },
-      plain: { run: loop(plain), units },
-    }, 5);
+    const best = await interleaved(
+      {
+        pinned: { run: loop(pinned), units },
+        copied: { run: loop(copied), units },
+        plain: { run: loop(plain), units },
+      },
+      5,
+    );
     const bytes = size >= 1024 ? `${size / 1024} KiB` : `${size} B`;
     rows.push(
       row(`transfer of ${bytes}: pinned`, best.pinned, "ns"),

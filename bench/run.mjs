@@ -24,7 +24,9 @@ for (const [name, run] of Object.entries(benchmarks)) {
   if (json) continue;
   console.log(`\n${name}`);
   for (const { name: what, value, unit, note } of results[name]) {
-    console.log(`  ${what.padEnd(58)} ${value.toFixed(value < 100 ? 2 : 0).padStart(9)} ${unit.padEnd(12)} ${note ?? ""}`);
+    console.log(
+      `  ${what.padEnd(58)} ${value.toFixed(value < 100 ? 2 : 0).padStart(9)} ${unit.padEnd(12)} ${note ?? ""}`,
+    );
   }
 }
 if (json) console.log(JSON.stringify(results));

@@ -4,8 +4,8 @@
 import assert from "node:assert/strict";
 import { Clock } from "../../dist/bus/clock.js";
 import { InterruptController } from "../../dist/bus/interrupts.js";
-import { KorralNic } from "../../dist/devices/korral-nic.js";
 import * as k1 from "../../dist/devices/korral-nic/registers.js";
+import { KorralNic } from "../../dist/devices/korral-nic.js";
 import * as bpf from "../../dist/filter/bpf.js";
 import { interpret } from "../../dist/filter/interpret.js";
 import { verifyProgram } from "../../dist/filter/verify.js";
