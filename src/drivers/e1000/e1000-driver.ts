@@ -1,9 +1,7 @@
 import { PciCommand, PciRegister } from "../../bus/pci-config.js";
 import type { Message, Received } from "../../capability/endpoint.js";
 import { ArgumentError } from "../../capability/errors.js";
-import { DmaAccess } from "../../memory/pin.js";
 import { ReceiveDemultiplexer } from "../../transfer/demultiplexed.js";
-import { beginPinned, type PinnedTransfer } from "../../transfer/pinned.js";
 import { KorralError } from "../../util/errors.js";
 import type { MaybePromise } from "../../util/maybe-promise.js";
 import { REPLY_OK } from "../block-service.js";
@@ -15,9 +13,9 @@ import {
   decodeSession,
   LinkDownError,
   NetworkLabel,
-  type SendRequest,
 } from "../network-service.js";
 import { ReceiveSessions } from "../receive-sessions.js";
+import { sendPinned } from "../send-pinned.js";
 import { ReceiveRing } from "./receive-ring.js";
 import { Ctrl, Interrupt, RahValid, Rctl, Reg, Status, Tctl } from "./registers.js";
 import { TransmitRing } from "./transmit-ring.js";
@@ -147,7 +145,7 @@ export class E1000Driver {
         return { label: REPLY_OK };
       case NetworkLabel.send:
         if (!this.#linkUp) throw new LinkDownError();
-        return this.#send(decodeSend(message, LONGEST_FRAME));
+        return sendPinned(this.#domain, this.#transmit, decodeSend(message, LONGEST_FRAME), "e1000 transmit");
       case NetworkLabel.sendCopy:
         checkFrameLength(message.sentLength, LONGEST_FRAME);
         if (!this.#linkUp) throw new LinkDownError();
@@ -155,29 +153,6 @@ export class E1000Driver {
       default:
         throw new ArgumentError("network adapter", `${message.label} is not an operation of a network adapter`);
     }
-  }
-
-  #send(request: SendRequest): MaybePromise<Message> {
-    const { space, start, end } = request;
-    const transfer = beginPinned(this.#domain, {
-      space,
-      offset: start,
-      length: end - start,
-      access: DmaAccess.read,
-      site: "e1000 transmit",
-    });
-    if (transfer instanceof Promise) return transfer.then((begun) => this.#transmitBatch(request, begun));
-    return this.#transmitBatch(request, transfer);
-  }
-
-  #transmitBatch(request: SendRequest, transfer: PinnedTransfer): Promise<Message> {
-    return new Promise<Message>((resolve, reject) => {
-      this.#transmit.send(transfer, request.pairs, request.start, (error) => {
-        transfer.end(error === null);
-        if (error === null) resolve({ label: REPLY_OK });
-        else reject(error);
-      });
-    });
   }
 
   #sendCopy(frame: Uint8Array): Promise<Message> {

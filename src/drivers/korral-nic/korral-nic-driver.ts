@@ -17,23 +17,15 @@ import {
   Vector,
 } from "../../devices/korral-nic/registers.js";
 import { compileFilter } from "../../filter/compile.js";
-import { DmaAccess } from "../../memory/pin.js";
 import { OffloadedReceive } from "../../transfer/offloaded.js";
 import { PacketRing, PacketRingCapability } from "../../transfer/packet-ring.js";
-import { beginPinned, type PinnedTransfer } from "../../transfer/pinned.js";
 import { KorralError } from "../../util/errors.js";
 import type { MaybePromise } from "../../util/maybe-promise.js";
 import { REPLY_OK } from "../block-service.js";
 import type { DriverDomain } from "../driver-domain.js";
 import { routeMsiX } from "../msix-routing.js";
-import {
-  decodeRing,
-  decodeSend,
-  decodeSession,
-  NetworkLabel,
-  type SendRequest,
-  type SessionRequest,
-} from "../network-service.js";
+import { decodeRing, decodeSend, decodeSession, NetworkLabel, type SessionRequest } from "../network-service.js";
+import { sendPinned } from "../send-pinned.js";
 import { BoardRing, downloadProgram, receiveBlock, withdrawOne } from "./board-queue.js";
 import { TransmitQueue } from "./transmit-queue.js";
 
@@ -124,7 +116,7 @@ export class KorralNicDriver {
         this.#close(decodeRing(message));
         return { label: REPLY_OK };
       case NetworkLabel.send:
-        return this.#send(decodeSend(message, LONGEST_FRAME));
+        return sendPinned(this.#domain, this.#transmit, decodeSend(message, LONGEST_FRAME), "korral-nic transmit");
       default:
         throw new ArgumentError("network adapter", `${message.label} is not an operation of this network adapter`);
     }
@@ -226,29 +218,6 @@ export class KorralNicDriver {
       "open session",
       `all ${this.#queues} receive queues of the board are in use: close a session`,
     );
-  }
-
-  #send(request: SendRequest): MaybePromise<Message> {
-    const { space, start, end } = request;
-    const transfer = beginPinned(this.#domain, {
-      space,
-      offset: start,
-      length: end - start,
-      access: DmaAccess.read,
-      site: "korral-nic transmit",
-    });
-    if (transfer instanceof Promise) return transfer.then((begun) => this.#transmitBatch(request, begun));
-    return this.#transmitBatch(request, transfer);
-  }
-
-  #transmitBatch(request: SendRequest, transfer: PinnedTransfer): Promise<Message> {
-    return new Promise<Message>((resolve, reject) => {
-      this.#transmit.send(transfer, request.pairs, request.start, (error) => {
-        transfer.end(error === null);
-        if (error === null) resolve({ label: REPLY_OK });
-        else reject(error);
-      });
-    });
   }
 
   #read(register: number): number {
