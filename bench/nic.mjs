@@ -86,7 +86,7 @@ class NicBench {
       expected = mixFrame(expected, this.view, 0, this.length);
     }
     if (expected !== wire.digest) throw new Error("the frames that arrived are not those that were sent");
-    await machine.bank.destroy(space);
+    await machine.bank.destroyRegion(space);
     return elapsed / sent;
   }
 

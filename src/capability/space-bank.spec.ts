@@ -303,3 +303,48 @@ describe("rescinding", () => {
     expect([one.live, rig.ram.state(frame), rig.ram.pinCount(frame)]).toEqual([true, FrameState.resident, 1]);
   });
 });
+
+describe("destroyRegion", () => {
+  test("takes every page and node, and gives all of it back", async () => {
+    const bank = rig.prime.bank();
+    const [units, frames] = [bank.available, rig.ram.freeFrames];
+    const region = bank.region({ pages: 40 });
+    const page = pageAt(region, 39);
+    await bank.destroyRegion(region);
+    expect([region.isVoid, page.destroyed]).toEqual([true, true]);
+    expect([bank.available, rig.ram.freeFrames]).toEqual([units, frames]);
+  });
+
+  test("all of it is Void at once, but a pinned page is waited for", async () => {
+    const free = rig.ram.freeFrames;
+    const region = rig.prime.region({ pages: 20 });
+    const slot = region.getSlot(1);
+    const held = authority.tryPin([pageAt(region, 18).frame], 0, PAGE_SIZE, DmaAccess.both, PinPool.solicited);
+    const gone = rig.prime.destroyRegion(region);
+    expect([region.isVoid, slot?.isVoid]).toEqual([true, true]);
+    expect(rig.ram.freeFrames).toBe(free - 1);
+    authority.unpin(held);
+    await gone;
+    expect(rig.ram.freeFrames).toBe(free);
+  });
+
+  test("what others sold stays, and a space that contains itself is walked once", async () => {
+    const bank = rig.prime.bank();
+    const foreign = rig.prime.page();
+    const space = bank.space(16);
+    space.setSlot(0, foreign);
+    space.setSlot(1, space);
+    await bank.destroyRegion(space);
+    expect([space.isVoid, foreign.isVoid]).toEqual([true, false]);
+    expect(() => rig.prime.bank().destroyRegion(rig.prime.region({ pages: 1 }))).toThrow(
+      expect.objectContaining({ code: "not-sold-here" }),
+    );
+  });
+});
+
+test("banks go 64 deep at the most", () => {
+  let bank = rig.prime;
+  for (let depth = 0; depth < 64; depth++) bank = bank.bank();
+  expect(() => bank.bank()).toThrow(expect.objectContaining({ code: "argument" }));
+  expect(() => rig.prime.bank()).not.toThrow();
+});

@@ -7,6 +7,8 @@ import { ArgumentError, NotSoldHereError, QuotaError } from "./errors.js";
 import type { Kernel } from "./kernel.js";
 import { Page, PageCapability, type PageSource } from "./page.js";
 
+/** Banks below banks below banks… so deep at the most. */
+const MAX_DEPTH = 64;
 const UNLIMITED = Number.MAX_SAFE_INTEGER;
 
 /**
@@ -54,10 +56,26 @@ export class SpaceBank extends KernelObject {
     return this.#dissolve(object);
   }
 
+  /** The same for several: all are Void before anything is released. */
+  retireAll(objects: Iterable<KernelObject>): MaybePromise<void> {
+    for (const object of objects) object.condemn();
+    return this.#dissolveAll(objects);
+  }
+
   /** All that it sold is Void before anything is released: releasing one lets others' requests go on. */
   override condemn(): void {
     super.condemn();
     for (const object of this.#sold) if (!object.destroyed) object.condemn();
+  }
+
+  #dissolveAll(objects: Iterable<KernelObject>): MaybePromise<void> {
+    const waits: Promise<void>[] = [];
+    for (const object of objects) {
+      // One that is being destroyed already waits for its I/O; whoever destroys it with others waits with it.
+      const wait = object.dying ?? this.#dissolve(object);
+      if (wait !== undefined) waits.push(wait);
+    }
+    if (waits.length > 0) return Promise.all(waits).then(() => undefined);
   }
 
   #dissolve(object: KernelObject): MaybePromise<void> {
@@ -78,13 +96,7 @@ export class SpaceBank extends KernelObject {
 
   /** Everything sold goes with the bank. All of it is Void, and all that is not pinned is free, when this returns. */
   release(): MaybePromise<void> {
-    const waits: Promise<void>[] = [];
-    for (const object of [...this.#sold]) {
-      // One that is being destroyed already waits for its I/O; the bank waits with it.
-      const wait = object.dying ?? this.#dissolve(object);
-      if (wait !== undefined) waits.push(wait);
-    }
-    if (waits.length > 0) return Promise.all(waits).then(() => undefined);
+    return this.#dissolveAll([...this.#sold]);
   }
 
   /** What was sold lives on, as the parent's. */
@@ -98,6 +110,10 @@ export class SpaceBank extends KernelObject {
     }
     this.#sold.clear();
     this.used = 0;
+  }
+
+  get depth(): number {
+    return this.parent === null ? 0 : this.parent.depth + 1;
   }
 
   isWithin(other: SpaceBank): boolean {
@@ -172,6 +188,7 @@ export class SpaceBankCapability extends Capability<SpaceBank> {
     const bank = openCapability(this, "buy bank");
     if (!(limit >= 0)) throw new ArgumentError("buy bank", `${limit} is not a limit`);
     bank.reserve(1);
+    if (bank.depth >= MAX_DEPTH) throw new ArgumentError("buy bank", `banks go ${MAX_DEPTH} deep at the most`);
     return new SpaceBankCapability(bank.adopt(new SpaceBank(bank.kernel, bank, limit)));
   }
 
@@ -184,6 +201,26 @@ export class SpaceBankCapability extends Capability<SpaceBank> {
   destroy(target: Capability): MaybePromise<void> {
     const bank = openCapability(this, "destroy");
     return bank.retire(this.#own(bank, target, "destroy"));
+  }
+
+  /**
+   * Destroys a space with all that its slots hold, so far as it was bought here or below: what {@link region} sold, say.
+   * All of it is Void when this returns; the promise waits for the last unpin of any of its pages.
+   * @throws VoidError, NotSoldHereError
+   */
+  destroyRegion(space: AddressSpaceCapability): MaybePromise<void> {
+    const bank = openCapability(this, "destroy region");
+    const found = new Set<KernelObject>([this.#own(bank, space, "destroy region")]);
+    // A set hands out what is added while it is walked, each object once: spaces may contain each other.
+    for (const object of found) {
+      if (!(object instanceof AddressSpace)) continue;
+      for (const slot of object.slots) {
+        if (!(slot instanceof Capability) || slot.isVoid) continue;
+        const held: KernelObject = openCapability<Page | AddressSpace>(slot, "destroy region");
+        if (held.bank?.isWithin(bank) === true) found.add(held);
+      }
+    }
+    return bank.retireAll(found);
   }
 
   /** Destroys a bank below, but what it sold lives on and counts against its parent. */
