@@ -55,6 +55,12 @@ describe("what does not fit is named", () => {
     },
   );
 
+  test("a list with holes", () => {
+    const reader = new StateReader("timer", { value: new Array(3) });
+    expect(() => reader.numbers("value", 3, 3, 255)).toThrow(misfit("3 whole numbers"));
+    expect(() => reader.children("value", 3)).toThrow(misfit("timer value 0"));
+  });
+
   test("parts, by their names", () => {
     const reader = new StateReader("nic", { queues: [{}, { head: "x" }], one: 5 });
     expect(() => reader.children("queues", 2)[1].integer("head", 0, 1)).toThrow(misfit("nic queues 1: head"));

@@ -39,12 +39,13 @@ export class StateReader {
   /** At least `fewest` and at most `most` whole numbers of 0 … `largest`. */
   numbers(name: string, fewest: number, most: number, largest: number): number[] {
     const value = this.#fields[name];
-    const fits = Array.isArray(value) && value.length >= fewest && value.length <= most;
-    if (!fits || !value.every((item) => isWhole(item, 0, largest))) {
-      const count = fewest === most ? `${most}` : `${fewest} to ${most}`;
-      throw this.misfit(name, `${count} whole numbers of at most ${largest}`);
+    if (Array.isArray(value) && value.length >= fewest && value.length <= most) {
+      // Copied before it is checked: methods of arrays pass over holes, a copy has none.
+      const items: unknown[] = [...value];
+      if (items.every((item) => isWhole(item, 0, largest))) return items;
     }
-    return [...value];
+    const count = fewest === most ? `${most}` : `${fewest} to ${most}`;
+    throw this.misfit(name, `${count} whole numbers of at most ${largest}`);
   }
 
   /** A part's own state. */
@@ -56,7 +57,7 @@ export class StateReader {
   children(name: string, count: number): StateReader[] {
     const value = this.#fields[name];
     if (!Array.isArray(value) || value.length !== count) throw this.misfit(name, `a list of ${count}`);
-    return value.map((item, i) => new StateReader(`${this.part} ${name} ${i}`, item));
+    return Array.from(value, (item, i) => new StateReader(`${this.part} ${name} ${i}`, item));
   }
 
   /** The error for a field that is well-formed, but cannot be. */
