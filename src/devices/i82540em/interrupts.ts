@@ -2,8 +2,8 @@ import type { Timer } from "../../bus/clock.js";
 import type { DeviceHost } from "../../bus/device.js";
 import type { Msi } from "../../bus/pci-msi.js";
 import type { StateReader } from "../../util/state-reader.js";
+import { rearm, remaining } from "../timers.js";
 import { CAUSES, Cause, Register } from "./registers.js";
-import { rearm, remaining } from "./timers.js";
 
 /** ITR counts in units of 256 ns (§13.4.18). */
 const THROTTLE_UNIT = 256;

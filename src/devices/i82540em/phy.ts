@@ -1,6 +1,6 @@
 import type { Clock, Timer } from "../../bus/clock.js";
 import type { StateReader } from "../../util/state-reader.js";
-import { rearm, remaining } from "./timers.js";
+import { rearm, remaining } from "../timers.js";
 
 /** Registers of the integrated PHY (M88E1011), chapter 12 of the manual. */
 export const PhyRegister = {

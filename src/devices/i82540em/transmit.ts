@@ -2,9 +2,9 @@ import type { Timer } from "../../bus/clock.js";
 import type { DeviceHost } from "../../bus/device.js";
 import { type PciConfigSpace, PciStatus } from "../../bus/pci-config.js";
 import type { StateReader } from "../../util/state-reader.js";
+import { rearm, remaining } from "../timers.js";
 import type { Interrupts } from "./interrupts.js";
 import { Cause, DESCRIPTOR_BYTES, DESCRIPTOR_SHIFT, Register, Tctl, TxCommand } from "./registers.js";
-import { rearm, remaining } from "./timers.js";
 import type { Packet, PacketState } from "./transmit-packet.js";
 
 /** Descriptors that the part holds on chip. */

@@ -3,6 +3,7 @@ import type { DeviceHost } from "../../bus/device.js";
 import { hex } from "../../util/bytes.js";
 import type { StateReader } from "../../util/state-reader.js";
 import type { DiskBackend } from "../disk-backend.js";
+import { rearm, remaining } from "../timers.js";
 import type { AsyncEvents } from "./async-events.js";
 import type { Engine } from "./engine.js";
 import type { Features } from "./features.js";
@@ -190,8 +191,8 @@ export class ControllerRegisters {
       asq: [...this.#asq],
       acq: [...this.#acq],
       pageSize: this.parts.transfer.pageSize,
-      transition: this.#remaining(this.#transition),
-      shutdown: this.#remaining(this.#shutdown),
+      transition: remaining(this.#transition, this.parts.host.clock),
+      shutdown: remaining(this.#shutdown, this.parts.host.clock),
     };
   }
 
@@ -205,8 +206,8 @@ export class ControllerRegisters {
     this.#asq.set(state.numbers("asq", 2, 2, 0xffff_ffff));
     this.#acq.set(state.numbers("acq", 2, 2, 0xffff_ffff));
     this.parts.transfer.pageSize = 2 ** Math.floor(Math.log2(pageSize));
-    arm(this.#transition, state.delay("transition"));
-    arm(this.#shutdown, state.delay("shutdown"));
+    rearm(this.#transition, state.delay("transition"));
+    rearm(this.#shutdown, state.delay("shutdown"));
   }
 
   resume(): void {
@@ -335,12 +336,4 @@ export class ControllerRegisters {
   #violation(rule: string, message: string): void {
     this.parts.host.violation(rule, message);
   }
-
-  #remaining(timer: Timer): number {
-    return timer.armed ? Math.max(0, timer.deadline - this.parts.host.clock.now()) : Number.POSITIVE_INFINITY;
-  }
-}
-
-function arm(timer: Timer, delay: number): void {
-  if (delay !== Number.POSITIVE_INFINITY) timer.arm(delay);
 }

@@ -1,8 +1,9 @@
 import type { Timer } from "../../bus/clock.js";
 import type { DeviceHost } from "../../bus/device.js";
-import { PciCommand, type PciConfigSpace, PciStatus } from "../../bus/pci-config.js";
+import { type PciConfigSpace, PciStatus } from "../../bus/pci-config.js";
 import type { MsiX } from "../../bus/pci-msix.js";
 import type { StateReader } from "../../util/state-reader.js";
+import { rearm, remaining } from "../timers.js";
 import type { CompletionQueue, QueueTable } from "./queues.js";
 
 /** Unit of the aggregation time (§5.21.1.8). */
@@ -78,10 +79,9 @@ export class Interrupts {
 
   /** The pin is asserted while a queue with interrupts has entries that the host has not taken (§7.5.1.1). */
   updatePin(): void {
-    const enabled = !this.msix.enabled;
-    const pending = enabled && this.#isPending();
+    const pending = !this.msix.enabled && this.#isPending();
     this.config.setStatus(PciStatus.interrupt, pending);
-    this.host.interrupt.set(pending && (this.config.command & PciCommand.interruptDisable) === 0);
+    this.host.interrupt.set(pending);
   }
 
   reset(): void {
@@ -91,11 +91,10 @@ export class Interrupts {
   }
 
   snapshot(): InterruptsState {
-    const { armed, deadline } = this.#aggregation;
     return {
       mask: this.mask,
       aggregated: [...this.#aggregated],
-      aggregation: armed ? Math.max(0, deadline - this.host.clock.now()) : Number.POSITIVE_INFINITY,
+      aggregation: remaining(this.#aggregation, this.host.clock),
     };
   }
 
@@ -106,7 +105,7 @@ export class Interrupts {
     this.#clear();
     this.mask = mask;
     this.#aggregated.set(aggregated);
-    if (aggregation !== Number.POSITIVE_INFINITY) this.#aggregation.arm(aggregation);
+    rearm(this.#aggregation, aggregation);
   }
 
   #clear(): void {

@@ -1,4 +1,4 @@
-import type { Clock, Timer } from "../../bus/clock.js";
+import type { Clock, Timer } from "../bus/clock.js";
 
 /** Nanoseconds until a timer fires, for a snapshot; Infinity if it is not armed. */
 export function remaining(timer: Timer, clock: Clock): number {
