@@ -5,8 +5,9 @@ import type { DmaPort } from "../bus/io-mmu.js";
 import type { PciConfigSpace } from "../bus/pci-config.js";
 import { DmaAccess, type PinAccess } from "../memory/pin.js";
 import { hex } from "../util/bytes.js";
-import { type Random, randomBelow } from "../util/random.js";
+import { happens, type Random, randomBelow } from "../util/random.js";
 import { StateReader } from "../util/state-reader.js";
+import { rearm, remaining } from "./timers.js";
 
 /** Probabilities from 0 to 1 for each event; left out: 0. */
 export interface FaultOptions {
@@ -72,8 +73,7 @@ export class FaultLog {
 
   /** Whether a fault of this kind is to happen now; draws no random number for a kind that is off. */
   happens(kind: FaultKind): boolean {
-    const probability = this.options[kind];
-    return probability !== undefined && probability > 0 && this.random() < probability * 2 ** 32;
+    return happens(this.random, this.options[kind]);
   }
 
   enabled(...kinds: FaultKind[]): boolean {
@@ -87,7 +87,7 @@ export class FaultLog {
   }
 
   delay(): number {
-    return randomBelow(this.random, this.options.longestDelay ?? DEFAULT_LONGEST_DELAY) + 1;
+    return randomBelow(this.random, Math.max(1, this.options.longestDelay ?? DEFAULT_LONGEST_DELAY)) + 1;
   }
 }
 
@@ -284,15 +284,13 @@ class FaultyPin extends InterruptPin {
   }
 
   snapshot(): { level: boolean; pinDelay: number; rounds: number } {
-    const left = this.#timer.armed ? Math.max(0, this.#timer.deadline - this.#clock.now()) : Number.POSITIVE_INFINITY;
-    return { level: this.#wanted, pinDelay: left, rounds: this.#rounds };
+    return { level: this.#wanted, pinDelay: remaining(this.#timer, this.#clock), rounds: this.#rounds };
   }
 
   restore(level: boolean, delay: number, rounds: number): void {
-    this.#timer.cancel();
     this.#wanted = level;
     this.#rounds = rounds;
-    if (delay !== Number.POSITIVE_INFINITY) this.#timer.arm(delay);
+    rearm(this.#timer, delay);
   }
 }
 
@@ -340,15 +338,12 @@ class FaultyMessages {
   }
 
   snapshot(): { messages: number[]; messageDelay: number } {
-    const { clock } = this.#host;
-    const left = this.#timer.armed ? Math.max(0, this.#timer.deadline - clock.now()) : Number.POSITIVE_INFINITY;
-    return { messages: [...this.#late], messageDelay: left };
+    return { messages: [...this.#late], messageDelay: remaining(this.#timer, this.#host.clock) };
   }
 
   restore(messages: number[], delay: number): void {
-    this.clear();
     this.#late = messages;
-    if (delay !== Number.POSITIVE_INFINITY) this.#timer.arm(delay);
+    rearm(this.#timer, delay);
   }
 }
 

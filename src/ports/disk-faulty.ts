@@ -1,6 +1,6 @@
 import type { Clock } from "../bus/clock.js";
 import { type DiskBackend, type DiskDone, DiskError } from "../devices/disk-backend.js";
-import { type Random, randomBelow } from "../util/random.js";
+import { happens, type Random, randomBelow } from "../util/random.js";
 import { totalLength } from "./disk-image.js";
 
 /** Probabilities from 0 to 1 for each request; left out: 0. */
@@ -50,7 +50,7 @@ export class FaultyDisk implements DiskBackend {
   write(position: number, from: readonly Uint8Array[], done: DiskDone): void {
     const error = this.#error(this.faults.writeError, "write");
     const sectors = Math.floor(totalLength(from) / this.sectorSize);
-    if (error === null && sectors > 0 && this.#happens(this.faults.tornWrite)) {
+    if (error === null && sectors > 0 && happens(this.random, this.faults.tornWrite)) {
       this.counters.torn++;
       const torn = head(from, randomBelow(this.random, sectors) * this.sectorSize);
       const failed = new DiskError("write", "injected: the write was torn");
@@ -76,22 +76,18 @@ export class FaultyDisk implements DiskBackend {
   }
 
   #error(probability: number | undefined, kind: "read" | "write"): DiskError | null {
-    if (!this.#happens(probability)) return null;
+    if (!happens(this.random, probability)) return null;
     this.counters.errors++;
     return new DiskError(kind, `injected: the ${kind} failed`);
   }
 
   #soon(start: () => void): void {
-    if (!this.#happens(this.faults.delay)) {
+    if (!happens(this.random, this.faults.delay)) {
       start();
       return;
     }
     this.counters.delayed++;
     this.clock.timer(start).arm(randomBelow(this.random, Math.max(1, this.faults.longestDelay ?? 1)));
-  }
-
-  #happens(probability: number | undefined): boolean {
-    return probability !== undefined && probability > 0 && this.random() < probability * 2 ** 32;
   }
 }
 

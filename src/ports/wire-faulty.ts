@@ -1,5 +1,5 @@
 import type { FrameListener, Wire } from "../devices/wire.js";
-import { type Random, randomBelow } from "../util/random.js";
+import { happens, type Random, randomBelow } from "../util/random.js";
 
 /** Probabilities from 0 to 1 for each frame; left out: 0. */
 export interface WireFaults {
@@ -78,26 +78,26 @@ class FaultyDirection {
 
   pass(bytes: Uint8Array, offset: number, length: number): void {
     const { faults, counters } = this;
-    if (this.#happens(faults.drop)) {
+    if (happens(this.random, faults.drop)) {
       counters.dropped++;
       return;
     }
     let frame = bytes.slice(offset, offset + length);
-    if (length > 1 && this.#happens(faults.truncate)) {
+    if (length > 1 && happens(this.random, faults.truncate)) {
       frame = frame.subarray(0, 1 + randomBelow(this.random, length - 1));
       counters.truncated++;
     }
-    if (frame.length > 0 && this.#happens(faults.corrupt)) {
+    if (frame.length > 0 && happens(this.random, faults.corrupt)) {
       frame[randomBelow(this.random, frame.length)] ^= 1 << randomBelow(this.random, 8);
       counters.corrupted++;
     }
-    if (this.#held === null && this.#happens(faults.reorder)) {
+    if (this.#held === null && happens(this.random, faults.reorder)) {
       this.#held = frame;
       counters.reordered++;
       return;
     }
     this.next(frame, 0, frame.length);
-    if (this.#happens(faults.duplicate)) {
+    if (happens(this.random, faults.duplicate)) {
       counters.duplicated++;
       this.next(frame, 0, frame.length);
     }
@@ -109,9 +109,5 @@ class FaultyDirection {
     if (held === null) return;
     this.#held = null;
     this.next(held, 0, held.length);
-  }
-
-  #happens(probability: number | undefined): boolean {
-    return probability !== undefined && probability > 0 && this.random() < probability * 2 ** 32;
   }
 }

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { randomBelow, seededRandom } from "./random.js";
+import { happens, randomBelow, seededRandom } from "./random.js";
 
 test("the same seed gives the same sequence, another seed another, everywhere", () => {
   const draw = (seed: number): number[] => {
@@ -38,4 +38,15 @@ test("below a bound: every value occurs, none beyond, and the remainder's bias i
   const script = [0xffff_ffff, 0xc000_0000, 7];
   expect(randomBelow(() => script.shift() ?? 0, 3 * 2 ** 30)).toBe(7);
   expect(randomBelow(() => 0xffff_ffff, 2 ** 32)).toBe(0xffff_ffff);
+});
+
+test("an event happens as often as it should, and one that cannot happen draws no number", () => {
+  const random = seededRandom(5);
+  const often = Array.from({ length: 4000 }, () => happens(random, 0.25)).filter(Boolean).length;
+  expect(Math.abs(often - 1000)).toBeLessThan(150);
+  expect(happens(() => 0xffff_ffff, 1)).toBe(true);
+  const untouched = (): number => expect.unreachable("a number was drawn");
+  expect([undefined, 0, -1, Number.NaN].map((probability) => happens(untouched, probability))).toEqual(
+    new Array(4).fill(false),
+  );
 });

@@ -23,6 +23,11 @@ export function seededRandom(seed: number): Random {
   return next;
 }
 
+/** Whether an event of this probability (0 to 1; left out: 0) happens now; draws no number for one that cannot. */
+export function happens(random: Random, probability: number | undefined): boolean {
+  return probability !== undefined && probability > 0 && random() < probability * 2 ** 32;
+}
+
 /** Uniform integer in [0, bound), bound ≤ 2^32, without the bias of a bare remainder. */
 export function randomBelow(random: Random, bound: number): number {
   const limit = 0x1_0000_0000 - (0x1_0000_0000 % bound);
