@@ -470,6 +470,10 @@ describe("immediate mode", () => {
   });
 });
 
+it.each([0, -1, Number.NaN, Number.POSITIVE_INFINITY])("does not run from a crystal of %d Hz", (clockHz) => {
+  expect(() => new Board({ clockHz })).toThrow(expect.objectContaining({ code: "uart-clock" }));
+});
+
 describe("snapshot", () => {
   it("goes on where it was", () => {
     board.open(Fcr.ENABLE | TRIGGER_8, 0x0f);
@@ -496,7 +500,8 @@ describe("snapshot", () => {
     [{ divisor: -1 }, "divisor"],
     [{ receiver: Array(17).fill(0) }, "receiver"],
     [{ queue: "abc" }, "queue"],
-    [{ sentIn: 5 }, "on its way"],
+    [{ sentIn: 5 }, "shifting"],
+    [{ receivedIn: 5 }, "queue"],
     [{ overrun: 1 }, "overrun"],
   ])("refuses %j by name", (change, name) => {
     const before = board.uart.snapshot();

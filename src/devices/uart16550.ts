@@ -1,32 +1,29 @@
 import type { Timer } from "../bus/clock.js";
 import type { AccessSize, DeviceHost, RegisterDevice } from "../bus/device.js";
-import { InputError } from "../util/errors.js";
-import { StateReader } from "../util/state-reader.js";
+import { UsageError } from "../util/errors.js";
 import { CHARACTER_MASK, CharacterFifo, ERROR_SHIFT } from "./character-fifo.js";
 import type { TerminalLine } from "./terminal-line.js";
 import { Fcr, Ier, Iir, Lcr, Lsr, Mcr, Msr, UartRegister } from "./uart16550-registers.js";
+import { CHARACTER_ERRORS, FIFO_DEPTH, QUEUE_CAPACITY, readUartState, type UartState } from "./uart16550-state.js";
 
 // Universal asynchronous receiver/transmitter with FIFOs. Sections are those of National Semiconductor's data sheet
 // "PC16550D", June 1995; the TL16C550C of Texas Instruments (SLLS177) is the same to a driver that leaves its automatic
 // flow control alone.
 
 const REGISTERS = 8;
-const FIFO_DEPTH = 16;
 const TRIGGER_LEVELS = [1, 4, 8, 14];
 /** §8.11: a receiver time-out comes after so many character times of silence. */
 const TIMEOUT_CHARACTERS = 4;
 /** §8.3: clocks a bit. */
 const OVERSAMPLING = 16;
-const CHARACTER_ERRORS = Lsr.PE | Lsr.FE | Lsr.BI;
 /** A far end that is there and ready. */
 const MODEM_READY = Msr.CTS | Msr.DSR | Msr.DCD;
 /** The latch is undefined after power-on (§8.3); this one is 9600 baud at 1.8432 MHz, as PC firmware leaves it. */
 const POWER_ON_DIVISOR = 12;
 const NEVER = Number.POSITIVE_INFINITY;
 
-/** What waits at the far end: it is asked to hold at the first, and what is typed beyond the second is refused. */
+/** When so much waits at the far end, it is asked to hold. */
 const QUEUE_HOLD = 64 * 1024;
-const QUEUE_CAPACITY = 256 * 1024;
 
 /**
  * When the far end sends.
@@ -38,7 +35,7 @@ export type UartFlowControl = "auto" | "rts" | "none";
 
 export interface UartOptions {
   readonly line: TerminalLine;
-  /** Of the crystal; 1 843 200 on a PC. */
+  /** Of the crystal, more than 0; 1 843 200, as on a PC, if left out. */
   readonly clockHz?: number;
   /** Characters take no time, whatever the divisor. */
   readonly immediate?: boolean;
@@ -113,10 +110,15 @@ export class Uart16550 implements RegisterDevice {
   readonly #outputs: readonly Uint8Array[] = Array.from(this.#output, (_, i) => this.#output.subarray(0, i + 1));
   #outputCount = 0;
 
+  /** @throws UsageError for a clock that does not run */
   constructor(host: DeviceHost, options: UartOptions) {
+    const { clockHz = 1_843_200 } = options;
+    if (!(clockHz > 0 && clockHz < NEVER)) {
+      throw new UsageError(`a UART cannot run from a crystal of ${clockHz} Hz: choose more than 0`, "uart-clock");
+    }
     this.#host = host;
     this.#line = options.line;
-    this.#clockHz = options.clockHz ?? 1_843_200;
+    this.#clockHz = clockHz;
     this.#immediate = options.immediate ?? false;
     this.#flowControl = options.flowControl ?? "auto";
     this.#timer = host.clock.timer(() => {
@@ -192,7 +194,7 @@ export class Uart16550 implements RegisterDevice {
     this.#settle();
   }
 
-  snapshot(): object {
+  snapshot(): UartState {
     this.#settle();
     const now = this.#host.clock.now();
     return {
@@ -223,62 +225,31 @@ export class Uart16550 implements RegisterDevice {
   }
 
   restore(state: object): void {
-    const from = new StateReader(this.model, state);
+    const saved = readUartState(state);
     const now = this.#host.clock.now();
-    const largestEntry = (CHARACTER_ERRORS << ERROR_SHIFT) | CHARACTER_MASK;
-    const fcr = from.integer("fcr", 0, 0xff);
-    const depth = (fcr & Fcr.ENABLE) !== 0 ? FIFO_DEPTH : 1;
-    const receiver = from.numbers("receiver", 0, depth, largestEntry);
-    const transmitter = from.numbers("transmitter", 0, depth, CHARACTER_MASK);
-    const queue = from.numbers("queue", 0, QUEUE_CAPACITY, largestEntry);
-    const shifting = from.integer("shifting", -1, CHARACTER_MASK);
-    const sentAt = now + from.delay("sentIn");
-    const receivedAt = now + from.delay("receivedIn");
-    if (shifting < 0 !== (sentAt === NEVER) || (queue.length === 0 && receivedAt !== NEVER)) {
-      throw new InputError(
-        "snapshot-misfit",
-        "the snapshot does not fit uart16550: a character is on its way, but is not there",
-      );
-    }
-    const ier = from.integer("ier", 0, 0x0f);
-    const lcr = from.integer("lcr", 0, 0xff);
-    const mcr = from.integer("mcr", 0, 0x1f);
-    const scr = from.integer("scr", 0, 0xff);
-    const divisor = from.integer("divisor", 0, 0xffff);
-    const modemInputs = from.integer("modemInputs", 0, 0xff) & 0xf0;
-    const modemChanges = from.integer("modemChanges", 0, 0x0f);
-    const overrun = from.flag("overrun");
-    const lineErrors = from.integer("lineErrors", 0, 0xff) & CHARACTER_ERRORS;
-    const lastRead = from.integer("lastRead", 0, CHARACTER_MASK);
-    const threPending = from.flag("threPending");
-    const threPrompt = from.flag("threPrompt");
-    const timeoutPending = from.flag("timeoutPending");
-    const threAt = now + from.delay("threIn");
-    const timeoutAt = now + from.delay("timeoutIn");
-
-    this.#ier = ier;
-    this.#fcr = fcr & (Fcr.ENABLE | Fcr.DMA_MODE | Fcr.TRIGGER);
-    this.#lcr = lcr;
-    this.#mcr = mcr;
-    this.#scr = scr;
-    this.#divisor = divisor;
-    this.#modemInputs = modemInputs;
-    this.#modemChanges = modemChanges;
-    this.#overrun = overrun;
-    this.#lineErrors = lineErrors;
-    this.#lastRead = lastRead;
-    this.#shifting = shifting;
-    this.#threPending = threPending;
-    this.#threPrompt = threPrompt;
-    this.#timeoutPending = timeoutPending;
-    this.#sentAt = sentAt;
-    this.#receivedAt = receivedAt;
-    this.#threAt = threAt;
-    this.#timeoutAt = timeoutAt;
-    this.#receiver.replace(receiver);
-    this.#transmitter.replace(transmitter);
-    this.#queue.replace(queue);
-    this.#hold(queue.length >= QUEUE_HOLD);
+    this.#ier = saved.ier;
+    this.#fcr = saved.fcr;
+    this.#lcr = saved.lcr;
+    this.#mcr = saved.mcr;
+    this.#scr = saved.scr;
+    this.#divisor = saved.divisor;
+    this.#modemInputs = saved.modemInputs;
+    this.#modemChanges = saved.modemChanges;
+    this.#overrun = saved.overrun;
+    this.#lineErrors = saved.lineErrors;
+    this.#lastRead = saved.lastRead;
+    this.#shifting = saved.shifting;
+    this.#threPending = saved.threPending;
+    this.#threPrompt = saved.threPrompt;
+    this.#timeoutPending = saved.timeoutPending;
+    this.#sentAt = now + saved.sentIn;
+    this.#receivedAt = now + saved.receivedIn;
+    this.#threAt = now + saved.threIn;
+    this.#timeoutAt = now + saved.timeoutIn;
+    this.#receiver.replace(saved.receiver);
+    this.#transmitter.replace(saved.transmitter);
+    this.#queue.replace(saved.queue);
+    this.#hold(saved.queue.length >= QUEUE_HOLD);
     this.#settle();
   }
 
