@@ -3,7 +3,7 @@ import { PciConfigSpace } from "../bus/pci-config.js";
 import { MsiX } from "../bus/pci-msix.js";
 import { MAXIMUM_LENGTH } from "../filter/bpf.js";
 import { hex } from "../util/bytes.js";
-import { KorralError } from "../util/errors.js";
+import { UsageError } from "../util/errors.js";
 import { StateReader } from "../util/state-reader.js";
 import { AddressFilter } from "./korral-nic/address-filter.js";
 import { FilterBank } from "./korral-nic/filter-bank.js";
@@ -50,21 +50,21 @@ export class KorralNic implements PciDevice, Board {
   #mask = 0;
   #default = 0;
 
-  /** @throws KorralError for a number of queues or an address that cannot be */
+  /** @throws UsageError for a number of queues or an address that cannot be */
   constructor(
     readonly host: DeviceHost,
     options: KorralNicOptions,
   ) {
     const queues = options.queues ?? 16;
     if (!Number.isInteger(queues) || queues < 1 || queues > k1.MOST_QUEUES || (queues & (queues - 1)) !== 0) {
-      throw new KorralError(
-        "korral-nic-queues",
+      throw new UsageError(
         `${queues} receive queues: choose a power of two up to ${k1.MOST_QUEUES}`,
+        "korral-nic-queues",
       );
     }
     const address = options.macAddress ?? Uint8Array.of(0x02, 0x4b, 0x31, 0, 0, 1);
-    if (address.length !== 6) {
-      throw new KorralError("korral-nic-address", `an Ethernet address has 6 bytes, not ${address.length}`);
+    if (address.length !== 6 || (address[0] & 1) !== 0) {
+      throw new UsageError("the station address must be six bytes and no multicast address", "korral-nic-address");
     }
     this.#wire = options.wire;
     this.#addresses = new AddressFilter(address.slice());
