@@ -74,8 +74,7 @@ export interface I82540emState {
 /**
  * Intel 82540EM Gigabit Ethernet controller with its copper PHY (8086:100e), after the manual 317453.
  *
- * Left out: MSI (no driver of this part uses it), wake-up, manageability, the flash, and the packet buffer memory's
- * diagnostic window. Time that the part takes for a register access, DMA or serialisation is not modelled; delays that
+ * Left out: wake-up, manageability, the flash, and the packet buffer memory's diagnostic window. Time that the part takes for a register access, DMA or serialisation is not modelled; delays that
  * software programs are.
  */
 export class I82540em implements PciDevice {

@@ -34,7 +34,7 @@ export class Interrupts {
   readonly #transmitDelay: Timer;
   readonly #transmitAbsolute: Timer;
   #asserted = false;
-  /** Machine time before which INTA is not asserted again. */
+  /** Machine time before which nothing is asserted again. */
   #quietUntil = 0;
 
   constructor(
@@ -178,7 +178,7 @@ export class Interrupts {
     };
   }
 
-  /** To be called when the registers have been restored. @param asserted the level of INTA */
+  /** To be called when the registers have been restored. @param asserted whether an interrupt is pending */
   restore(state: StateReader, asserted: boolean): void {
     rearm(this.#throttle, state.delay("throttle"));
     rearm(this.#receiveDelay, state.delay("receiveDelay"));

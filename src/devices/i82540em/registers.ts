@@ -268,7 +268,7 @@ export const PacketOption = { IXSM: 1 << 0, TXSM: 1 << 1 } as const;
 export const DESCRIPTOR_BYTES = 16;
 export const DESCRIPTOR_SHIFT = 4;
 /** RDLEN and TDLEN count in units of this many bytes. */
-export const RING_LENGTH_MASK = 0x000f_ff80;
+const RING_LENGTH_MASK = 0x000f_ff80;
 
 /** Words of the register file that hold something (the flexible filter tables come last). */
 export const REGISTER_WORDS = 0x0a000 >> 2;
