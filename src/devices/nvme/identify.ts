@@ -1,7 +1,7 @@
 import type { DiskBackend } from "../disk-backend.js";
 import { MAX_EVENT_REQUESTS } from "./async-events.js";
 import { ERROR_LOG_ENTRIES } from "./health.js";
-import { ALL_NAMESPACES, CQ_ENTRY_SHIFT, NAMESPACE, SQ_ENTRY_SHIFT, VERSION } from "./registers.js";
+import { ALL_NAMESPACES, CQ_ENTRY_SHIFT, NAMESPACE, SQ_ENTRY_SHIFT, setWide, VERSION } from "./registers.js";
 import { Status } from "./status.js";
 import { MDTS } from "./transfer.js";
 
@@ -28,7 +28,7 @@ const VWC = (1 << 0) | (3 << 1);
 /** Abort commands that may be at work, 0's based. */
 const ACL = 3;
 /** FRMW: one slot, read-only. */
-export const FIRMWARE_SLOTS = (1 << 1) | 1;
+const FIRMWARE_SLOTS = (1 << 1) | 1;
 const MAX_POWER_CENTIWATTS = 2500;
 
 export interface Identity {
@@ -38,7 +38,7 @@ export interface Identity {
 }
 
 /** Names of the namespace that follow from the serial number, so that no two disks share one. */
-export interface NamespaceNames {
+interface NamespaceNames {
   readonly eui64: Uint8Array;
   readonly nguid: Uint8Array;
   readonly uuid: Uint8Array;
@@ -110,7 +110,7 @@ export class Identify {
     at.setUint8(261, LPA);
     at.setUint8(262, ERROR_LOG_ENTRIES - 1);
     at.setUint8(264, 1); // AVSCC: vendor specific commands would use the standard format
-    this.#wide(280, this.disk.sectors * this.disk.sectorSize); // TNVMCAP
+    setWide(at, 280, this.disk.sectors * this.disk.sectorSize); // TNVMCAP
     at.setUint8(512, (SQ_ENTRY_SHIFT << 4) | SQ_ENTRY_SHIFT);
     at.setUint8(513, (CQ_ENTRY_SHIFT << 4) | CQ_ENTRY_SHIFT);
     at.setUint32(516, NAMESPACE, true); // NN
@@ -125,10 +125,10 @@ export class Identify {
   #namespace(): void {
     const at = this.#at;
     const { sectors, sectorSize, readOnly } = this.disk;
-    this.#wide(0, sectors); // NSZE, NCAP, NUSE
-    this.#wide(8, sectors);
-    this.#wide(16, sectors);
-    this.#wide(48, sectors * sectorSize); // NVMCAP
+    setWide(at, 0, sectors); // NSZE, NCAP, NUSE
+    setWide(at, 8, sectors);
+    setWide(at, 16, sectors);
+    setWide(at, 48, sectors * sectorSize); // NVMCAP
     at.setUint8(99, readOnly ? 1 : 0); // NSATTR: write protected
     this.#bytes.set(this.names.nguid, 104);
     this.#bytes.set(this.names.eui64, 120);
@@ -149,11 +149,6 @@ export class Identify {
       this.#bytes.set(value, offset + 4);
       offset += 4 + value.length;
     }
-  }
-
-  #wide(offset: number, value: number): void {
-    this.#at.setUint32(offset, value % 2 ** 32, true);
-    this.#at.setUint32(offset + 4, Math.floor(value / 2 ** 32), true);
   }
 
   #text(offset: number, length: number, text: string, padding = 0x20): void {

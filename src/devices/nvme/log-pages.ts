@@ -1,9 +1,9 @@
 import type { Features } from "./features.js";
 import { ERROR_LOG_ENTRIES, type Health } from "./health.js";
-import { AdminOpcode, LogPage, NAMESPACE, NvmOpcode } from "./registers.js";
+import { AdminOpcode, LogPage, NAMESPACE, NvmOpcode, setWide } from "./registers.js";
 
 /** The longest page that there is: 64 error entries, or the effects of 2 × 256 commands. */
-export const LONGEST_PAGE = 4096;
+const LONGEST_PAGE = 4096;
 const ERROR_ENTRY_BYTES = 64;
 const AVAILABLE_SPARE_THRESHOLD = 10;
 const NANOSECONDS_PER_MINUTE = 60e9;
@@ -77,12 +77,12 @@ export class LogPages {
     for (let i = 0; i < log.length; i++) {
       const entry = log[i];
       const offset = i * ERROR_ENTRY_BYTES;
-      this.#wide(offset, entry.count);
+      setWide(this.#at, offset, entry.count);
       this.#at.setUint16(offset + 8, entry.queue, true);
       this.#at.setUint16(offset + 10, entry.command, true);
       this.#at.setUint16(offset + 12, entry.status << 1, true);
       this.#at.setUint16(offset + 14, 0xffff, true); // no particular byte and bit of the command
-      this.#wide(offset + 16, entry.lba);
+      setWide(this.#at, offset + 16, entry.lba);
       this.#at.setUint32(offset + 24, entry.nsid, true);
     }
     return this.#bytes.subarray(0, ERROR_LOG_ENTRIES * ERROR_ENTRY_BYTES);
@@ -95,16 +95,16 @@ export class LogPages {
     this.#at.setUint16(1, temperature, true);
     this.#at.setUint8(3, 100);
     this.#at.setUint8(4, AVAILABLE_SPARE_THRESHOLD);
-    this.#wide(32, Math.ceil(counters.bytesRead / DATA_UNIT_BYTES));
-    this.#wide(48, Math.ceil(counters.bytesWritten / DATA_UNIT_BYTES));
-    this.#wide(64, counters.readCommands);
-    this.#wide(80, counters.writeCommands);
-    this.#wide(96, Math.floor(counters.busyNanoseconds / NANOSECONDS_PER_MINUTE));
-    this.#wide(112, counters.powerCycles);
-    this.#wide(128, Math.floor(this.poweredOn() / NANOSECONDS_PER_HOUR));
-    this.#wide(144, counters.unsafeShutdowns);
-    this.#wide(160, counters.mediaErrors);
-    this.#wide(176, counters.errors);
+    setWide(this.#at, 32, Math.ceil(counters.bytesRead / DATA_UNIT_BYTES));
+    setWide(this.#at, 48, Math.ceil(counters.bytesWritten / DATA_UNIT_BYTES));
+    setWide(this.#at, 64, counters.readCommands);
+    setWide(this.#at, 80, counters.writeCommands);
+    setWide(this.#at, 96, Math.floor(counters.busyNanoseconds / NANOSECONDS_PER_MINUTE));
+    setWide(this.#at, 112, counters.powerCycles);
+    setWide(this.#at, 128, Math.floor(this.poweredOn() / NANOSECONDS_PER_HOUR));
+    setWide(this.#at, 144, counters.unsafeShutdowns);
+    setWide(this.#at, 160, counters.mediaErrors);
+    setWide(this.#at, 176, counters.errors);
     return this.#bytes.subarray(0, 512);
   }
 
@@ -113,10 +113,5 @@ export class LogPages {
     this.#bytes[0] = 1;
     for (let i = 0; i < 8; i++) this.#bytes[8 + i] = i < this.firmware.length ? this.firmware.charCodeAt(i) : 0x20;
     return this.#bytes.subarray(0, 512);
-  }
-
-  #wide(offset: number, value: number): void {
-    this.#at.setUint32(offset, value % 2 ** 32, true);
-    this.#at.setUint32(offset + 4, Math.floor(value / 2 ** 32), true);
   }
 }

@@ -1,6 +1,6 @@
+import { PciCapability } from "../../bus/pci-capabilities.js";
 import type { PciConfigSpace } from "../../bus/pci-config.js";
 
-const CAPABILITY_ID = 0x10;
 const CAPABILITY_BYTES = 0x3c;
 /** Capability version 2, root complex integrated endpoint: on the root bus, without a link (PCI Express 3.0, §7.8.2). */
 const CAPABILITIES = (9 << 4) | 2;
@@ -15,7 +15,7 @@ export class PcieFunction {
   readonly #control: number;
 
   constructor(readonly config: PciConfigSpace) {
-    const at = config.addCapability(CAPABILITY_ID, CAPABILITY_BYTES);
+    const at = config.addCapability(PciCapability.pciExpress, CAPABILITY_BYTES);
     this.#control = at + 8;
     config.preset(at + 2, CAPABILITIES, 2);
     config.preset(at + 4, DEVICE_CAPABILITIES, 4);

@@ -82,6 +82,12 @@ export function wide(low: number, high: number): number {
   return high * 2 ** 32 + low;
 }
 
+/** Writes a 64-bit quantity into a data structure. */
+export function setWide(view: DataView, offset: number, value: number): void {
+  view.setUint32(offset, value % 2 ** 32, true);
+  view.setUint32(offset + 4, Math.floor(value / 2 ** 32), true);
+}
+
 /** Log page identifiers (§5.14.1, figure 191). */
 export const LogPage = {
   errorInformation: 0x01,

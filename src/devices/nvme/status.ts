@@ -15,7 +15,6 @@ export const Status = {
   invalidField: generic(0x02) | DNR,
   commandIdConflict: generic(0x03) | DNR,
   dataTransferError: generic(0x04) | DNR,
-  internalError: generic(0x06) | DNR,
   abortRequested: generic(0x07),
   abortedBySqDeletion: generic(0x08) | DNR,
   invalidNamespace: generic(0x0b) | DNR,
