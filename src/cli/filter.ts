@@ -12,7 +12,7 @@ interface FilterOptions {
   json?: true;
 }
 
-export function addFilter(program: Command, _ended: (status: number) => void): void {
+export function addFilter(program: Command): void {
   program
     .command("filter")
     .description("Count the packets of a capture that a pcap filter expression accepts.")

@@ -14,18 +14,14 @@ import { addStart } from "./start.js";
 export async function main(args: readonly string[]): Promise<number> {
   // What nobody waits for fails like everything else: in a sentence.
   process.on("uncaughtException", (error) => process.exit(report(error)));
-  let status: number = ExitStatus.fine;
   const program = new Command("korral")
     .description("Runs device drivers in a capability sandbox with a software I/O MMU.")
     .version(packageVersion(), "-V, --version")
     .exitOverride()
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, "korral: ")) })
     .showHelpAfterError("(korral --help lists the commands)");
-  const ended = (result: number): void => {
-    status = result;
-  };
-  addStart(program, ended);
-  addFilter(program, ended);
+  addStart(program);
+  addFilter(program);
   addDevices(program);
   for (const command of program.commands) command.copyInheritedSettings(program);
   if (args.length === 0) {
@@ -34,7 +30,7 @@ export async function main(args: readonly string[]): Promise<number> {
   }
   try {
     await program.parseAsync(args, { from: "user" });
-    return status;
+    return ExitStatus.fine;
   } catch (error) {
     return report(error);
   }

@@ -36,7 +36,7 @@ const DEFAULT_CLIENTS: readonly ClientSpec[] = [
   { name: "rest", filter: "", out: null },
 ];
 
-export function addStart(program: Command, _ended: (status: number) => void): void {
+export function addStart(program: Command): void {
   program
     .command("start")
     .description("Play all driver-DMA cases with the native drivers on real input.")
