@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { frame } from "../../test/formats/capture-bytes.js";
-import type { DiskError } from "../ports/disk-image.js";
+import type { DiskError } from "../devices/disk-backend.js";
 import { InputError } from "../util/errors.js";
 import { FileDisk } from "./file-disk.js";
 

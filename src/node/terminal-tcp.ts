@@ -1,5 +1,5 @@
 import { createServer, type Server, type Socket } from "node:net";
-import type { TerminalLine } from "../ports/terminal.js";
+import type { TerminalLine } from "../devices/terminal-line.js";
 import { EnvironmentError } from "../util/errors.js";
 import { loopbackAddress, type SocketAddress } from "./address.js";
 import { systemCode } from "./file-errors.js";

@@ -1,9 +1,8 @@
 import type { ReadStream, WriteStream } from "node:tty";
-import type { TerminalLine } from "../ports/terminal.js";
+import type { TerminalLine } from "../devices/terminal-line.js";
 
 /** Ctrl-], as in telnet: in raw mode Ctrl-C goes to the line. */
 const DETACH = 0x1d;
-// biome-ignore format: a table
 const SIGNAL_NUMBERS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
 type Signal = keyof typeof SIGNAL_NUMBERS;
 

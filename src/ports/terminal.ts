@@ -1,8 +1,5 @@
 import type { TerminalLine } from "../devices/terminal-line.js";
 
-// Devices stand below ports and state what they ask of a far side; everybody above may take it from here.
-export type { TerminalLine } from "../devices/terminal-line.js";
-
 /** A terminal line without a terminal: types what a script says, and keeps what was shown. */
 export class ScriptedTerminal implements TerminalLine {
   #listener: ((bytes: Uint8Array) => void) | null = null;

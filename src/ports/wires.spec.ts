@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { frame } from "../../test/formats/capture-bytes.js";
+import type { Wire } from "../devices/wire.js";
 import { seededRandom } from "../util/random.js";
-import type { Wire } from "./wire.js";
 import { LoopWire } from "./wire-end.js";
 import { FaultyWire, type WireFaults } from "./wire-faulty.js";
 import { HashWire } from "./wire-hash.js";
