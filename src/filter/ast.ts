@@ -39,7 +39,7 @@ export type Protocol =
   | "psnp"
   | "stp"
   | "ipx"
-  | "netbeui"; // prettier-ignore
+  | "netbeui";
 
 export type Direction = "src" | "dst" | "src or dst" | "src and dst";
 
@@ -75,7 +75,7 @@ export type Arithmetic =
       readonly right: Arithmetic;
     };
 
-/** `suffix`: the number after a slash, or the token after `mask`. */
+/** `prefixLength`: the number after a slash. `mask`: the token after that word. */
 export interface Address {
   readonly kind: "address";
   readonly column: number;

@@ -52,7 +52,7 @@ const NETWORK_LAYER: ReadonlySet<Protocol> = new Set<Protocol>([
   "moprc",
   "mopdl",
   "ip6",
-]); // prettier-ignore
+]);
 const OVER_IPV4: ReadonlySet<Protocol> = new Set<Protocol>([
   "sctp",
   "tcp",
@@ -63,7 +63,7 @@ const OVER_IPV4: ReadonlySet<Protocol> = new Set<Protocol>([
   "pim",
   "vrrp",
   "carp",
-]); // prettier-ignore
+]);
 const ICMP6 = 58;
 
 export function relationTest(context: Context, relation: Relation, leftSide: Arithmetic, rightSide: Arithmetic): Test {
