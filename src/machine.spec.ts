@@ -57,6 +57,34 @@ async function fullMachine() {
   return { ...on, line, disk, ethernet, boardWire, slots, start };
 }
 
+describe("options that cannot be", () => {
+  test.each([
+    [{ memory: Number.NaN }, "bad-size"],
+    [{ memory: -4096 }, "bad-size"],
+    [{ memory: "1e9" }, "bad-size"],
+    [{ memory: 0 }, "bank-size"],
+    [{ memory: "4GiB" }, "bank-size"],
+    [{ memory: "4KiB" }, "pin-budget"],
+    [{ seed: Number.NaN }, "bad-seed"],
+    [{ seed: 0.5 }, "bad-seed"],
+    [{ pinBudget: Number.NaN }, "pin-budget"],
+    [{ pinBudget: -1 }, "pin-budget"],
+    [{ pinBudget: 1.5 }, "pin-budget"],
+    [{ pinBudget: { bound: 100, posted: 60, reserved: 40, paging: 0 } }, "pin-budget"],
+    [{ pinBudget: { bound: 100, posted: -1 } }, "pin-budget"],
+    [{ pinBudget: { bound: 100, paging: Number.NaN } }, "pin-budget"],
+  ])("%j: %s", async (options, code) => {
+    await expect(Machine.create(options)).rejects.toMatchObject({ code, exitStatus: 2 });
+  });
+
+  test.each([0, -1, Number.NaN])("a watchdog of %d ns", async (watchdog) => {
+    const { machine } = await testMachine();
+    const slot = machine.plug("nvme", (host) => new NvmeController(host, { disk: new MemoryDisk(4096) }));
+    expect(() => machine.domain("nvme", slot, { watchdog })).toThrow(expect.objectContaining({ code: "watchdog" }));
+    machine.domain("nvme", slot).kill("enough");
+  });
+});
+
 describe("a whole machine", () => {
   test("all drivers at work at once, round after round: in the end it has what it began with", async () => {
     const on = await fullMachine();

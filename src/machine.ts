@@ -11,7 +11,7 @@ import { type DeviceAccess, DriverDomain, type DriverOptions } from "./drivers/d
 import { PhysicalMemory } from "./memory/physical-memory.js";
 import { PinBudget, type PinBudgetOptions } from "./memory/pin-budget.js";
 import { TransferStatistics } from "./transfer/statistics.js";
-import { KorralError } from "./util/errors.js";
+import { KorralError, UsageError } from "./util/errors.js";
 import { type Random, seededRandom } from "./util/random.js";
 import { parseSize } from "./util/size.js";
 
@@ -20,7 +20,7 @@ export interface MachineOptions {
   memory?: number | string;
   /** Distinct frames that may be pinned, or the parts of it. Default: half of the RAM. */
   pinBudget?: number | PinBudgetOptions;
-  /** Same seed, same run. Default 1. */
+  /** Any integer: same seed, same run. Default 1. */
   seed?: number;
   /** A monotonic counter of nanoseconds: the machine then runs in real time. Default: virtual time. */
   realTime?: () => number;
@@ -51,17 +51,21 @@ export class Machine implements AsyncDisposable {
 
   private constructor(options: MachineOptions) {
     const ram = this.memory.addBank(parseSize(options.memory ?? 64 * 1024 * 1024));
-    const { pinBudget } = options;
-    const budget = typeof pinBudget === "object" ? pinBudget : { bound: pinBudget ?? ram.frames >>> 1 };
+    const pinBudget = options.pinBudget ?? ram.frames >>> 1;
+    const seed = options.seed ?? 1;
+    if (!Number.isSafeInteger(seed)) {
+      throw new UsageError(`the seed ${seed} is not a whole number: the same run could not be had again`, "bad-seed");
+    }
     this.clock = new Clock(options.realTime ?? null);
     this.iommu = new IoMmu(this.memory);
     this.pci = new PciBus(this.clock, this.interrupts, this.iommu);
-    this.budget = new PinBudget(this.memory, budget);
+    this.budget = new PinBudget(this.memory, typeof pinBudget === "object" ? pinBudget : { bound: pinBudget });
     this.kernel = new Kernel(this.memory, this.budget, ram);
-    this.random = seededRandom(options.seed ?? 1);
+    this.random = seededRandom(seed);
     this.loop = new EventLoop(this.clock, this.interrupts, options.host ?? hostTimers);
   }
 
+  /** @throws KorralError (status 2) for options that cannot be, EnvironmentError when the host refuses the memory */
   static async create(options: MachineOptions = {}): Promise<Machine> {
     return new Machine(options);
   }

@@ -11,7 +11,7 @@ import type { SpaceBankCapability } from "../capability/space-bank.js";
 import type { DmaEnvironment } from "../transfer/dma-environment.js";
 import type { TransferStatistics } from "../transfer/statistics.js";
 import { Watchdog } from "../transfer/watchdog.js";
-import { KorralError } from "../util/errors.js";
+import { KorralError, UsageError } from "../util/errors.js";
 
 /** A device's registers and its own interrupt wire, as a slot offers them. */
 export interface DeviceAccess {
@@ -71,6 +71,10 @@ export class DriverDomain implements DmaEnvironment {
     device: DeviceAccess,
     options: DriverOptions = {},
   ) {
+    const { watchdog = DEFAULT_WATCHDOG } = options;
+    if (!(watchdog > 0)) {
+      throw new UsageError(`a watchdog of ${watchdog} ns for ${driver} leaves no time: choose more than 0`, "watchdog");
+    }
     this.#pinControl = new PinControl(host.kernel.budget.authority(driver, options.pinBound));
     this.#host = host;
     this.#device = device;
@@ -81,9 +85,7 @@ export class DriverDomain implements DmaEnvironment {
     this.endpoint = host.kernel.primeBank.endpoint();
     this.pins = new PinControlCapability(this.#pinControl);
     this.irq = this.#control(device.line);
-    this.watchdog = new Watchdog(host.clock, options.watchdog ?? DEFAULT_WATCHDOG, () =>
-      this.kill("a transfer did not end in time"),
-    );
+    this.watchdog = new Watchdog(host.clock, watchdog, () => this.kill("a transfer did not end in time"));
   }
 
   /** Why the driver is dead, or null. */
