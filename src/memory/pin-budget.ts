@@ -441,6 +441,8 @@ export class PinAuthority {
 
   #release(pin: Pin): void {
     pin.live = false;
+    // Whoever wrote the frames back meanwhile may have missed what the device wrote since.
+    if ((pin.access & DmaAccess.write) !== 0) this.budget.memory.setDirty(pin.distinct);
     const last = this.#pins.pop();
     if (last !== undefined && last !== pin) {
       this.#pins[pin.place] = last;

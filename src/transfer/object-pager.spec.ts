@@ -425,6 +425,22 @@ describe("pinning", () => {
     await end(on);
   });
 
+  test("a page written back while a device may still write it is written again afterwards", async () => {
+    const on = await rig();
+    const { machine, pager, bank, domain, onDisk } = on;
+    const space = bank.space();
+    space.setSlot(0, pager.page(60));
+    const request = { space, offset: 0, length: PAGE, access: DmaAccess.write };
+    const pin = await machine.run(Promise.resolve(domain.pins.pin(request)));
+    await machine.run(pager.sync());
+    machine.memory.frameBytes(pin.frames[0]).fill(7);
+    domain.pins.unpin(pin);
+    expect(pager.evictOne()).toBe(false);
+    await machine.run(pager.sync());
+    expect(onDisk(60)).toEqual(new Uint8Array(PAGE).fill(7));
+    await end(on);
+  });
+
   test("one page of the range cannot be read: nothing is pinned", async () => {
     const on = await rig({
       wrap: (disk) => {
