@@ -1,18 +1,13 @@
 // The 82540EM between a driver, frames and memory that refuses: memory is touched only through the bus, work stays
 // bounded, the statistics add up, and an adapter restored from a snapshot behaves the same from then on.
 import assert from "node:assert/strict";
-import { Clock } from "../../dist/bus/clock.js";
-import { InterruptController } from "../../dist/bus/interrupts.js";
 import { Ctrl, Rctl, Register, Statistic } from "../../dist/devices/i82540em/registers.js";
 import { I82540em } from "../../dist/devices/i82540em.js";
 import { InputError } from "../../dist/util/errors.js";
+import { AdapterWorld, BASE, damage, MEMORY, PAGE } from "./world.mjs";
 
 export const name = "i82540em";
 
-const MEMORY = 1 << 17;
-/** Where memory lies on the adapter's bus; high enough for both address words to matter. */
-const BASE = 0x5_0001_0000;
-const PAGE = 4096;
 const TX_RING = 0;
 const RX_RING = 0x4000;
 const BUFFERS = 0x8000;
@@ -21,65 +16,13 @@ const MOST_ACCESSES = 300_000;
 const MOST_ROUNDS = 1100;
 const LONGEST_WIRE_FRAME = 16_110;
 
-/** An adapter with its memory and its wire. */
-class World {
-  memory = new Uint8Array(MEMORY);
-  view = new DataView(this.memory.buffer);
-  refused = new Set();
-  accesses = 0;
-  sent = [];
-  violations = [];
-  carrier = true;
-  clock = new Clock();
+/** An adapter in its surroundings. */
+class World extends AdapterWorld {
+  nic;
 
   constructor() {
-    const reach = (address, length) => {
-      this.accesses++;
-      const at = address - BASE;
-      if (!(at >= 0 && at + length <= MEMORY)) return -1;
-      for (let page = Math.floor(at / PAGE); page * PAGE < at + length; page++) if (this.refused.has(page)) return -1;
-      return at;
-    };
-    const dma = {
-      read: (address, into, offset, length) => {
-        assert.ok(length > 0 && offset >= 0 && offset + length <= into.length, "a read leaves its buffer");
-        const at = reach(address, length);
-        if (at >= 0) into.set(this.memory.subarray(at, at + length), offset);
-        return at >= 0;
-      },
-      write: (address, from, offset, length) => {
-        assert.ok(length >= 0 && offset >= 0 && offset + length <= from.length, "a write leaves its buffer");
-        const at = reach(address, length);
-        if (at >= 0) this.memory.set(from.subarray(offset, offset + length), at);
-        return at >= 0;
-      },
-      spans: () => assert.fail("the adapter has no use for spans"),
-    };
-    const wire = {
-      onFrame: (listener) => {
-        this.arrive = listener;
-      },
-      onCarrier: (listener) => {
-        this.carrierChanged = listener;
-      },
-      send: (bytes, offset, length) => {
-        assert.ok(length > 0 && length <= LONGEST_WIRE_FRAME + 4 && offset + length <= bytes.length);
-        this.sent.push(Buffer.from(bytes.subarray(offset, offset + length)).toString("latin1"));
-      },
-    };
-    Object.defineProperty(wire, "carrier", { get: () => this.carrier });
-    this.pin = new InterruptController().wire("none").pin();
-    const host = {
-      clock: this.clock,
-      dma,
-      interrupt: this.pin,
-      message: () => assert.fail("the adapter has no messages"),
-      violation: (rule, message) => {
-        assert.ok(message.length > 0);
-        this.violations.push(rule);
-      },
-    };
-    this.nic = new I82540em(host, { wire });
+    super(LONGEST_WIRE_FRAME + 4);
+    this.nic = new I82540em(this.host, { wire: this.wire });
   }
 
   pass(nanoseconds) {
@@ -107,7 +50,8 @@ export function run(rng) {
       world.accesses = 0;
       const result = action(world);
       assert.ok(world.accesses <= MOST_ACCESSES, `${world.accesses} bus accesses`);
-      return { result, level: world.pin.level, violations: world.violations.splice(0) };
+      const { pin, messages, violations } = world;
+      return { result, level: pin.level, messages: messages.splice(0), violations: violations.splice(0) };
     });
     for (const result of results) assert.deepEqual(result, results[0]);
     return results[0].result;
@@ -328,7 +272,8 @@ export function run(rng) {
       all(({ nic }) => nic.write(0, offset, size, value));
     },
     () => {
-      const [offset, value] = [pick([4, 0x10, 0x18, 0xe0]), rng() & (chance(2) || tame ? 7 : 0xffff)];
+      // The command register, BARs, power management, and MSI.
+      const [offset, value] = [pick([4, 0x10, 0x18, 0xe0, 0xf2, 0xf4]), rng() & (chance(2) || tame ? 7 : 0xffff)];
       all(({ nic }) => nic.config.write(offset, 2, value));
     },
     () => {
@@ -385,9 +330,7 @@ export function run(rng) {
 /** Another adapter in the same state, with memory, wire and bus of its own; on the way a damaged snapshot is tried. */
 function twinOf(world, rng) {
   const twin = new World();
-  twin.memory.set(world.memory);
-  twin.refused = new Set(world.refused);
-  twin.carrier = world.carrier;
+  twin.copyFrom(world);
   twin.sent = [...world.sent];
   const state = world.nic.snapshot();
   assert.deepEqual(structuredClone(state), state);
@@ -396,21 +339,12 @@ function twinOf(world, rng) {
   assert.deepEqual(twin.nic.snapshot(), state);
   assert.equal(twin.pin.level, world.pin.level);
   twin.violations.length = 0;
+  twin.messages.length = 0;
   return twin;
 }
 
 function tryDamaged(state, rng) {
-  let at = state;
-  for (;;) {
-    const keys = Object.keys(at);
-    const key = keys[rng() % keys.length];
-    if (at[key] !== null && typeof at[key] === "object" && Object.keys(at[key]).length > 0) {
-      at = at[key];
-      continue;
-    }
-    at[key] = [rng(), -1, 0.5, true, "x", null, Number.POSITIVE_INFINITY, {}, []][rng() % 9];
-    break;
-  }
+  damage(state, rng);
   const world = new World();
   try {
     world.nic.restore(state);

@@ -2,21 +2,17 @@
 // buffer completes once, each frame is counted once and goes where the programs say, work stays bounded, and a board that
 // was restored from a snapshot behaves the same from then on.
 import assert from "node:assert/strict";
-import { Clock } from "../../dist/bus/clock.js";
-import { InterruptController } from "../../dist/bus/interrupts.js";
 import * as k1 from "../../dist/devices/korral-nic/registers.js";
 import { KorralNic } from "../../dist/devices/korral-nic.js";
+import { LONGEST_FRAME_BYTES } from "../../dist/devices/wire.js";
 import * as bpf from "../../dist/filter/bpf.js";
 import { interpret } from "../../dist/filter/interpret.js";
 import { verifyProgram } from "../../dist/filter/verify.js";
 import { InputError } from "../../dist/util/errors.js";
+import { AdapterWorld, BASE, damage, MEMORY, PAGE } from "./world.mjs";
 
 export const name = "korral-nic";
 
-const MEMORY = 1 << 17;
-/** Where memory lies on the board's bus; high enough for both address words to matter. */
-const BASE = 0x5_0001_0000;
-const PAGE = 4096;
 const PROGRAM_AT = 0x8000;
 const BUFFERS_AT = 0xc000;
 const BUFFER = 512;
@@ -25,59 +21,13 @@ const MOST_ACCESSES = 30_000;
 const { Queue, Receive, Register, Statistic } = k1;
 const FATES = 7;
 
-/** A board with its memory and its wire. */
-class World {
-  memory = new Uint8Array(MEMORY);
-  view = new DataView(this.memory.buffer);
-  refused = new Set();
-  sent = [];
-  messages = [];
-  accesses = 0;
-  carrier = true;
-  onWrite = () => {};
+/** A board in its surroundings. */
+class World extends AdapterWorld {
+  nic;
 
   constructor(queues) {
-    const reach = (address, length) => {
-      this.accesses++;
-      const at = address - BASE;
-      if (!(at >= 0 && at + length <= MEMORY)) return -1;
-      for (let page = Math.floor(at / PAGE); page * PAGE < at + length; page++) if (this.refused.has(page)) return -1;
-      return at;
-    };
-    const dma = {
-      read: (address, into, offset, length) => {
-        const at = reach(address, length);
-        if (at >= 0) into.set(this.memory.subarray(at, at + length), offset);
-        return at >= 0;
-      },
-      write: (address, from, offset, length) => {
-        const at = reach(address, length);
-        if (at < 0) return false;
-        this.memory.set(from.subarray(offset, offset + length), at);
-        this.onWrite(at, length);
-        return true;
-      },
-      spans: () => assert.fail("the board has no use for spans"),
-    };
-    const wire = {
-      onFrame: (listener) => {
-        this.arrive = listener;
-      },
-      onCarrier: (listener) => {
-        this.carrierChanged = listener;
-      },
-      send: (bytes, offset, length) =>
-        this.sent.push(Buffer.from(bytes.subarray(offset, offset + length)).toString("hex")),
-    };
-    Object.defineProperty(wire, "carrier", { get: () => this.carrier });
-    const host = {
-      clock: new Clock(),
-      dma,
-      interrupt: new InterruptController().wire("none").pin(),
-      message: (address, data) => this.messages.push([address, data]),
-      violation: (rule, message) => assert.ok(rule.startsWith("korral-nic-") && message.length > 0),
-    };
-    this.nic = new KorralNic(host, { wire, queues });
+    super(LONGEST_FRAME_BYTES);
+    this.nic = new KorralNic(this.host, { wire: this.wire, queues });
   }
 }
 
@@ -484,6 +434,7 @@ export function run(rng) {
     if (step === forkAt) fork();
     pick(tame ? tameActions : wildActions)();
   }
+  for (const { violations } of worlds) assert.ok(violations.every((rule) => rule.startsWith("korral-nic-")));
   const compared = worlds.slice(1);
   for (const world of compared) {
     assert.deepEqual(world.memory, first.memory);
@@ -495,9 +446,7 @@ export function run(rng) {
   function fork() {
     const state = structuredClone(first.nic.snapshot());
     const world = new World(queues);
-    world.memory.set(first.memory);
-    world.refused = new Set(first.refused);
-    world.carrier = first.carrier;
+    world.copyFrom(first);
     world.nic.restore(state);
     assert.deepEqual(world.nic.snapshot(), state);
     worlds.push(world);
@@ -507,33 +456,7 @@ export function run(rng) {
   /** A damaged snapshot is refused by name, or is one that the board can go on from. */
   function refuseDamaged(state) {
     const damaged = structuredClone(state);
-    const part = pick([
-      damaged,
-      damaged.config,
-      damaged.msix,
-      damaged.transmit,
-      pick(damaged.receive),
-      pick(damaged.filters),
-    ]);
-    const field = pick(Object.keys(part));
-    part[field] = pick([
-      -1,
-      0,
-      1,
-      12,
-      4095,
-      2 ** 32,
-      2 ** 60,
-      Number.NaN,
-      "x",
-      null,
-      [],
-      [0],
-      [1, 2, 3],
-      true,
-      Infinity,
-      0.5,
-    ]);
+    damage(damaged, rng);
     const world = new World(queues);
     try {
       world.nic.restore(damaged);

@@ -13,10 +13,10 @@ import { PinBudget, PinPool } from "../../dist/memory/pin-budget.js";
 import { FaultyDisk } from "../../dist/ports/disk-faulty.js";
 import { MemoryDisk } from "../../dist/ports/disk-image.js";
 import { InputError } from "../../dist/util/errors.js";
+import { damage, PAGE } from "./world.mjs";
 
 export const name = "nvme";
 
-const PAGE = 4096;
 const DATA_PAGES = 6;
 const SLOTS = 24;
 /** No driver's access may keep the machine busy for more rounds than this. */
@@ -577,7 +577,7 @@ class Session {
 
   snapshot() {
     const state = structuredClone(this.slot.device.snapshot());
-    if (this.mad && this.chance(2)) this.damage(state);
+    if (this.mad && this.chance(2)) damage(state, this.rng);
     try {
       this.slot.device.restore(state);
     } catch (error) {
@@ -589,20 +589,6 @@ class Session {
       for (const command of list) {
         if (command.changes) for (const sector of this.range(command)) this.tainted[sector] = 1;
       }
-    }
-  }
-
-  damage(state) {
-    let at = state;
-    for (;;) {
-      const key = this.pick(Object.keys(at));
-      if (key === undefined) return;
-      if (typeof at[key] === "object" && at[key] !== null) {
-        at = at[key];
-        continue;
-      }
-      at[key] = this.pick([0, 1, -1, 2 ** 32, this.rng(), undefined, "x", true, Number.NaN]);
-      return;
     }
   }
 

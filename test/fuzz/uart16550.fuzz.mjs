@@ -6,6 +6,7 @@ import { InterruptController } from "../../dist/bus/interrupts.js";
 import { Uart16550 } from "../../dist/devices/uart16550.js";
 import { Lcr, Mcr, UartRegister } from "../../dist/devices/uart16550-registers.js";
 import { InputError } from "../../dist/util/errors.js";
+import { damage } from "./world.mjs";
 
 export const name = "uart16550";
 
@@ -157,11 +158,11 @@ export function run(rng) {
 
   /** A damaged snapshot is refused by name, or is one that the model can go on from. */
   function refuseDamaged(state) {
-    const field = pick(Object.keys(state));
-    const value = pick([-1, 0, 1, 255, 256, 65_536, Number.NaN, "x", null, [], [999], [[0]], true, Infinity, 0.5]);
+    const damaged = structuredClone(state);
+    damage(damaged, rng);
     const twin = new Twin(options);
     try {
-      twin.uart.restore({ ...state, [field]: value });
+      twin.uart.restore(damaged);
     } catch (error) {
       assert.ok(error instanceof InputError, `${error}`);
       return;
