@@ -68,7 +68,7 @@ export const TXA = 0x80;
 
 /**
  * Korral's one extension, so that programs stay free of loops: follow a chain of protocol headers (`protochain`).
- * Entered with A = the first protocol number and X = the offset of its header, both relative to P[k]; `jt` names the
+ * Entered with A = the first protocol number and X = the offset of its header from P[k]; `jt` names the
  * scratch word that holds the protocol number sought, `jf` is 4 or 6, the version of IP. Left with A = the number
  * where the chain ended (the one sought, or the first that is no header that can be skipped) and X = its offset.
  */
