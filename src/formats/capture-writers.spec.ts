@@ -74,3 +74,11 @@ test("flush passes on what is buffered, close closes once", () => {
 function* map<T, U>(items: Iterable<T>, change: (item: T) => U): Generator<U> {
   for (const item of items) yield change(item);
 }
+
+test.each<[CaptureFormat, number]>([
+  ["pcap", -1],
+  ["pcap", 0.5],
+  ["pcapng", Number.NaN],
+])("a %s file cannot keep %d bytes of a packet", (format, snapLength) => {
+  expect(() => createCaptureWriter(new MemorySink(), format, { snapLength })).toThrow("a snapshot length");
+});

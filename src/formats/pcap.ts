@@ -11,7 +11,7 @@ import {
   PacketIteration,
 } from "./capture-packet.js";
 import { LINKTYPE_ETHERNET } from "./link-types.js";
-import { RecordBuffer } from "./record-buffer.js";
+import { RecordWriter } from "./record-writer.js";
 
 export const PCAP_MICROSECONDS = 0xa1b2c3d4;
 export const PCAP_NANOSECONDS = 0xa1b23c4d;
@@ -120,26 +120,18 @@ export interface PcapWriterOptions {
 }
 
 /** Writes little-endian pcap 2.4. Seconds are stored modulo 2^32, as the format has it. */
-export class PcapWriter implements CaptureWriter {
-  readonly #out: RecordBuffer;
-  readonly #snapLength: number;
+export class PcapWriter extends RecordWriter implements CaptureWriter {
   readonly #nanosecondsPerUnit: number;
-  #packets = 0;
 
   constructor(sink: ByteSink, options: PcapWriterOptions = {}) {
-    this.#out = new RecordBuffer(sink);
-    this.#snapLength = Math.min(options.snapLength || LONGEST_CAPTURED_BYTES, LONGEST_CAPTURED_BYTES);
+    super(sink, options.snapLength);
     this.#nanosecondsPerUnit = options.fineTimes ? 1 : 1000;
-    this.#out.word(options.fineTimes ? PCAP_NANOSECONDS : PCAP_MICROSECONDS);
-    this.#out.word(VERSION_MAJOR | (VERSION_MINOR << 16));
-    this.#out.word(0);
-    this.#out.word(0);
-    this.#out.word(this.#snapLength);
-    this.#out.word(options.linkType ?? LINKTYPE_ETHERNET);
-  }
-
-  get packets(): number {
-    return this.#packets;
+    this.out.word(options.fineTimes ? PCAP_NANOSECONDS : PCAP_MICROSECONDS);
+    this.out.word(VERSION_MAJOR | (VERSION_MINOR << 16));
+    this.out.word(0);
+    this.out.word(0);
+    this.out.word(this.snapLength);
+    this.out.word(options.linkType ?? LINKTYPE_ETHERNET);
   }
 
   write(
@@ -150,20 +142,12 @@ export class PcapWriter implements CaptureWriter {
     nanoseconds: number,
     originalLength: number = length,
   ): void {
-    const captured = Math.min(length, this.#snapLength);
-    this.#out.word(seconds);
-    this.#out.word(nanoseconds / this.#nanosecondsPerUnit);
-    this.#out.word(captured);
-    this.#out.word(originalLength);
-    this.#out.data(bytes, offset, captured);
-    this.#packets++;
-  }
-
-  flush(): void {
-    this.#out.flush();
-  }
-
-  close(): void {
-    this.#out.close();
+    const captured = Math.min(length, this.snapLength);
+    this.out.word(seconds);
+    this.out.word(nanoseconds / this.#nanosecondsPerUnit);
+    this.out.word(captured);
+    this.out.word(originalLength);
+    this.out.data(bytes, offset, captured);
+    this.written++;
   }
 }

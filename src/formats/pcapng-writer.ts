@@ -1,8 +1,8 @@
 import type { ByteSink } from "./byte-stream.js";
-import { type CaptureWriter, LONGEST_CAPTURED_BYTES } from "./capture-packet.js";
+import type { CaptureWriter } from "./capture-packet.js";
 import { LINKTYPE_ETHERNET } from "./link-types.js";
 import { Block, BYTE_ORDER_MAGIC, Option } from "./pcapng.js";
-import { RecordBuffer } from "./record-buffer.js";
+import { RecordWriter } from "./record-writer.js";
 
 const NANOSECONDS = 9;
 const OPEN = 0xffff_ffff;
@@ -13,23 +13,14 @@ export interface PcapngWriterOptions {
 }
 
 /** Writes one little-endian section with one interface, times in nanoseconds, and an enhanced block for each packet. */
-export class PcapngWriter implements CaptureWriter {
-  readonly #out: RecordBuffer;
-  readonly #snapLength: number;
-  #packets = 0;
-
+export class PcapngWriter extends RecordWriter implements CaptureWriter {
   constructor(sink: ByteSink, options: PcapngWriterOptions = {}) {
-    this.#out = new RecordBuffer(sink);
-    this.#snapLength = Math.min(options.snapLength || LONGEST_CAPTURED_BYTES, LONGEST_CAPTURED_BYTES);
+    super(sink, options.snapLength);
     // The length of the section is left open: it is not known before the end.
     this.#words(Block.SectionHeader, 28, BYTE_ORDER_MAGIC, 1, OPEN, OPEN, 28);
     const resolution = [Option.if_tsresol | (1 << 16), NANOSECONDS, Option.endofopt];
     const linkType = options.linkType ?? LINKTYPE_ETHERNET;
-    this.#words(Block.InterfaceDescription, 32, linkType, this.#snapLength, ...resolution, 32);
-  }
-
-  get packets(): number {
-    return this.#packets;
+    this.#words(Block.InterfaceDescription, 32, linkType, this.snapLength, ...resolution, 32);
   }
 
   write(
@@ -40,34 +31,26 @@ export class PcapngWriter implements CaptureWriter {
     nanoseconds: number,
     originalLength: number = length,
   ): void {
-    const captured = Math.min(length, this.#snapLength);
+    const captured = Math.min(length, this.snapLength);
     const padding = -captured & 3;
     const total = 32 + captured + padding;
     // seconds × 10^9 + nanoseconds in two halves of 32 bits, each step below 2^53.
     const upper = Math.floor(seconds / 65_536) * 1e9;
     const lower = (upper % 65_536) * 65_536 + (seconds % 65_536) * 1e9 + nanoseconds;
-    this.#out.word(Block.EnhancedPacket);
-    this.#out.word(total);
-    this.#out.word(0);
-    this.#out.word(Math.floor(upper / 65_536) + Math.floor(lower / 2 ** 32));
-    this.#out.word(lower);
-    this.#out.word(captured);
-    this.#out.word(originalLength);
-    this.#out.data(bytes, offset, captured);
-    this.#out.padding(padding);
-    this.#out.word(total);
-    this.#packets++;
-  }
-
-  flush(): void {
-    this.#out.flush();
-  }
-
-  close(): void {
-    this.#out.close();
+    this.out.word(Block.EnhancedPacket);
+    this.out.word(total);
+    this.out.word(0);
+    this.out.word(Math.floor(upper / 65_536) + Math.floor(lower / 2 ** 32));
+    this.out.word(lower);
+    this.out.word(captured);
+    this.out.word(originalLength);
+    this.out.data(bytes, offset, captured);
+    this.out.padding(padding);
+    this.out.word(total);
+    this.written++;
   }
 
   #words(...words: number[]): void {
-    for (const word of words) this.#out.word(word);
+    for (const word of words) this.out.word(word);
   }
 }
