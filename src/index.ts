@@ -67,6 +67,6 @@ export { LoopWire } from "./ports/wire-end.js";
 export { FaultyWire } from "./ports/wire-faulty.js";
 export { HashWire } from "./ports/wire-hash.js";
 export { ObjectPager } from "./transfer/object-pager.js";
-export { PacketRingCapability } from "./transfer/packet-ring.js";
+export { PacketRingCapability, type RingCounters } from "./transfer/packet-ring.js";
 export * from "./util/errors.js";
 export { type Random, seededRandom } from "./util/random.js";

@@ -103,7 +103,7 @@ export class Clock {
   /** @internal */
   arm(timer: ClockTimer, delay: number): void {
     if (timer.heapIndex >= 0) this.#remove(timer);
-    timer.deadline = (this.now() + Math.max(0, delay)) as Nanoseconds;
+    timer.deadline = (this.now() + (delay > 0 ? delay : 0)) as Nanoseconds;
     timer.sequence = this.#sequence++;
     timer.heapIndex = this.#heap.length;
     this.#heap.push(timer);

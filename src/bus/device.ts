@@ -5,6 +5,11 @@ import type { PciConfigSpace } from "./pci-config.js";
 
 export type AccessSize = 1 | 2 | 4;
 
+/** What is read where no device answers. */
+export function ones(size: AccessSize): number {
+  return size === 4 ? 0xffff_ffff : size === 2 ? 0xffff : 0xff;
+}
+
 /** What a device model is given: its side of the bus. It knows neither its address nor its slot. */
 export interface DeviceHost {
   readonly clock: Clock;

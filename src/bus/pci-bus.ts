@@ -1,7 +1,7 @@
 import { KorralError } from "../util/errors.js";
 import { EventSource } from "../util/events.js";
 import type { Clock } from "./clock.js";
-import type { AccessSize, DeviceFactory, DeviceHost, PciDevice } from "./device.js";
+import { type AccessSize, type DeviceFactory, type DeviceHost, ones, type PciDevice } from "./device.js";
 import type { InterruptController, InterruptLine, InterruptPin } from "./interrupts.js";
 import type { IoMmu, IoMmuContext } from "./io-mmu.js";
 import { PciCommand } from "./pci-config.js";
@@ -20,11 +20,6 @@ export interface PciBusEvents {
 /** Slots as on a PC, where the first three are the chipset's; a bus has 32. */
 const FIRST_DEVICE = 3;
 const LAST_DEVICE = 31;
-
-/** A value that no device drives onto the bus. */
-function ones(size: AccessSize): number {
-  return size === 4 ? 0xffff_ffff : size === 2 ? 0xffff : 0xff;
-}
 
 /**
  * A device in its slot: the driver's way to its registers, with decoding and power state respected, the I/O MMU context

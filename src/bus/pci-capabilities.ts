@@ -1,9 +1,6 @@
 import type { AccessSize } from "./device.js";
 import { PciRegister, PciStatus } from "./pci-config.js";
 
-/** Capability identifiers (PCI 3.0, appendix H). */
-export const PciCapability = { powerManagement: 0x01, msi: 0x05, pciExpress: 0x10, msix: 0x11 } as const;
-
 /** Walks a function's list of capabilities (§6.7). @returns offset of the first with this id, or 0 */
 export function findCapability(device: { configRead(offset: number, size: AccessSize): number }, id: number): number {
   if ((device.configRead(PciRegister.status, 2) & PciStatus.capabilities) === 0) return 0;

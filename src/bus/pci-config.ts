@@ -23,6 +23,9 @@ export const PciRegister = {
   maxLat: 0x3f,
 } as const;
 
+/** Capability identifiers (PCI 3.0, appendix H). */
+export const PciCapability = { powerManagement: 0x01, msi: 0x05, pciExpress: 0x10, msix: 0x11 } as const;
+
 /** Command register bits (§6.2.2). */
 export const PciCommand = {
   ioSpace: 1 << 0,
@@ -152,7 +155,7 @@ export class PciConfigSpace {
 
   /** Power management capability (PCI PM 1.2, §3.2): D0 and D3hot, no PME. */
   addPowerManagement(offset = this.#nextFree): number {
-    const at = this.addCapabilityAt(0x01, offset, 8);
+    const at = this.addCapabilityAt(PciCapability.powerManagement, offset, 8);
     this.preset(at + 2, 0x0003, 2);
     this.preset(at + 4, 0x0008, 2);
     this.makeWritable(at + 4, 0x0003, 2);

@@ -2,8 +2,8 @@ import { describe, expect, test } from "vitest";
 import { Rig } from "../../test/support/rig.js";
 import type { DeviceHost, PciDevice } from "./device.js";
 import { MESSAGE_WINDOW } from "./interrupts.js";
-import { findCapability, PciCapability } from "./pci-capabilities.js";
-import { PciConfigSpace } from "./pci-config.js";
+import { findCapability } from "./pci-capabilities.js";
+import { PciCapability, PciConfigSpace } from "./pci-config.js";
 import { Msi } from "./pci-msi.js";
 
 const AT = 0xf0;

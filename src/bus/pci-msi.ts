@@ -1,6 +1,5 @@
 import type { DeviceHost } from "./device.js";
-import { PciCapability } from "./pci-capabilities.js";
-import type { PciConfigSpace } from "./pci-config.js";
+import { PciCapability, type PciConfigSpace } from "./pci-config.js";
 
 const CONTROL_ENABLE = 1 << 0;
 const CONTROL_64_BIT = 1 << 7;

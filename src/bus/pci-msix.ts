@@ -1,8 +1,7 @@
 import { StateReader } from "../util/state-reader.js";
 import type { AccessSize, DeviceHost } from "./device.js";
-import type { PciConfigSpace } from "./pci-config.js";
+import { PciCapability, type PciConfigSpace } from "./pci-config.js";
 
-const CAPABILITY_ID = 0x11;
 const ENTRY_BYTES = 16;
 const CONTROL_ENABLE = 0x8000;
 const CONTROL_FUNCTION_MASK = 0x4000;
@@ -33,7 +32,7 @@ export class MsiX {
   ) {
     this.#table = new Uint32Array(4 * vectors);
     this.#pending = new Uint32Array(Math.ceil(vectors / 32));
-    this.#capability = config.addCapability(CAPABILITY_ID, 12);
+    this.#capability = config.addCapability(PciCapability.msix, 12);
     config.preset(this.#capability + 2, vectors - 1, 2);
     config.makeWritable(this.#capability + 2, CONTROL_ENABLE | CONTROL_FUNCTION_MASK, 2);
     config.preset(this.#capability + 4, place.table | place.bar, 4);

@@ -1,4 +1,4 @@
-import type { AccessSize, DeviceFactory, RegisterDevice } from "./device.js";
+import { type AccessSize, type DeviceFactory, ones, type RegisterDevice } from "./device.js";
 import type { InterruptLine } from "./interrupts.js";
 import type { IoMmuContext } from "./io-mmu.js";
 import type { PciBus } from "./pci-bus.js";
@@ -31,7 +31,7 @@ export class PlatformSlot<Device extends RegisterDevice = RegisterDevice> {
 
   /** Nothing is there to be configured. */
   configRead(_offset: number, size: AccessSize): number {
-    return size === 4 ? 0xffff_ffff : size === 2 ? 0xffff : 0xff;
+    return ones(size);
   }
 
   configWrite(_offset: number, _size: AccessSize, _value: number): void {}

@@ -310,3 +310,12 @@ describe("the end of a server", () => {
     endpoint.abandon(new Error("gone"));
   });
 });
+
+test("so many calls may wait for one endpoint and no more", async () => {
+  endpoint.serve(() => new Promise(() => {}));
+  for (let i = 0; i < 16_384; i++) void Promise.resolve(endpoint.call({ label: 0 })).catch(() => {});
+  expect(() => endpoint.call({ label: 0 })).toThrow(expect.objectContaining({ code: "busy" }));
+  endpoint.abandon(new Error("gone"));
+  endpoint.serve(() => ({ label: 9 }));
+  expect(await endpoint.call({ label: 0 })).toMatchObject({ label: 9 });
+});

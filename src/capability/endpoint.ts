@@ -2,12 +2,14 @@ import type { MaybePromise } from "../util/maybe-promise.js";
 import type { AddressSpaceCapability } from "./address-space.js";
 import { resolveRange } from "./address-space.js";
 import { Capability, KernelObject, openCapability, type Restrictions, restricted } from "./capability.js";
-import { ArgumentError, LengthError, VoidError } from "./errors.js";
+import { ArgumentError, BusyError, LengthError, VoidError } from "./errors.js";
 
 /** Longest string that a message carries, in bytes. */
 export const STRING_LIMIT = 65_536;
 const WORDS_LIMIT = 8;
 const CAPABILITIES_LIMIT = 8;
+/** Calls that may wait for one endpoint's replies: what servers keep for them is bounded by it. */
+const CALLS_LIMIT = 16_384;
 
 /** Where a string is to be put: bytes of the caller's own, or a range of a space it holds. */
 export type StringTarget = Uint8Array | { space: AddressSpaceCapability; offset: number; length: number };
@@ -88,6 +90,7 @@ export class EndpointCapability extends Capability<Endpoint> {
     const endpoint = openCapability(this, "call");
     check(message);
     if (message.receive !== undefined) checkTarget(message.receive);
+    if (endpoint.unanswered.size + endpoint.stalled.length >= CALLS_LIMIT) throw new BusyError("call", CALLS_LIMIT);
     if (endpoint.server === null) return this.#stall(endpoint, message);
     const before = endpoint.obituary;
     let reply: MaybePromise<Message>;

@@ -46,6 +46,13 @@ export class QuotaError extends KorralError {
   }
 }
 
+/** Too many wait for the same already. */
+export class BusyError extends KorralError {
+  constructor(operation: string, limit: number) {
+    super("busy", `${operation}: ${limit} wait already; try again when some have been served`, 1);
+  }
+}
+
 /** Nothing is at this address of the space. */
 export class AddressFault extends KorralError {
   constructor(

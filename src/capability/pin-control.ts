@@ -57,7 +57,7 @@ export class PinControlCapability extends Capability<PinControl> {
     return pin instanceof Promise ? this.#granted(pin, pages) : pin;
   }
 
-  /** Pins now or not at all. @throws PinBusyError besides what {@link pin} throws; an absent page is an AddressFault's kin */
+  /** Pins now or not at all. @throws PinBusyError, and ArgumentError for an absent page, besides what {@link pin} throws */
   tryPin(request: PinRequest): Pin {
     const { authority } = openCapability(this, "pin");
     const pages = resolve(request);

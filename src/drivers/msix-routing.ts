@@ -1,4 +1,5 @@
-import { findCapability, PciCapability } from "../bus/pci-capabilities.js";
+import { findCapability } from "../bus/pci-capabilities.js";
+import { PciCapability } from "../bus/pci-config.js";
 import { KorralError } from "../util/errors.js";
 import type { DriverDomain } from "./driver-domain.js";
 

@@ -155,9 +155,9 @@ export class PinBudget {
     options: PinBudgetOptions,
   ) {
     const { bound } = options;
-    const posted = options.posted ?? bound >>> 2;
-    const reserved = options.reserved ?? bound >>> 2;
-    const paging = options.paging ?? Math.min(64, bound >>> 4);
+    const posted = options.posted ?? Math.floor(bound / 4);
+    const reserved = options.reserved ?? Math.floor(bound / 4);
+    const paging = options.paging ?? Math.min(64, Math.floor(bound / 16));
     const solicited = bound - posted - reserved - paging;
     if (![bound, posted, reserved, paging].every((n) => Number.isInteger(n) && n >= 0) || solicited < 1) {
       throw new KorralError(

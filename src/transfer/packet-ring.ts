@@ -166,6 +166,18 @@ export class PacketRing extends KernelObject {
   }
 }
 
+/** What became of the frames for a ring, so far. */
+export interface RingCounters {
+  readonly delivered: number;
+  readonly bytes: number;
+  /** Lost because every slot was in use. */
+  readonly full: number;
+  /** Lost because the memory of the slots was gone. */
+  readonly gone: number;
+  /** Delivered, but cut to a slot. */
+  readonly cut: number;
+}
+
 /** The client's end of a packet ring. */
 export class PacketRingCapability extends Capability<PacketRing> {
   /** Length of the oldest frame that waits, or −1. */
@@ -198,7 +210,7 @@ export class PacketRingCapability extends Capability<PacketRing> {
     return ring.waiting > 0 ? undefined : ring.stalled.wait();
   }
 
-  get counters(): { delivered: number; bytes: number; full: number; gone: number; cut: number } {
+  get counters(): RingCounters {
     const { delivered, bytes, full, gone, cut } = openRing(this, "packet ring");
     return { delivered, bytes, full, gone, cut };
   }

@@ -13,8 +13,6 @@ export interface PinnedRequest {
   readonly access: PinAccess;
   /** What the transfer is for, in messages. */
   readonly site: string;
-  /** Of the device's DMA mask; default 64. */
-  readonly addressBits?: number;
 }
 
 /**
@@ -68,9 +66,9 @@ export function beginPinned(environment: DmaEnvironment, request: PinnedRequest)
 }
 
 function mapped(environment: DmaEnvironment, request: PinnedRequest, pin: Pin): PinnedTransfer {
-  const { length, access, site, addressBits } = request;
+  const { length, access, site } = request;
   try {
-    const io = environment.dma.map(pin, 0, length, access, site, addressBits);
+    const io = environment.dma.map(pin, 0, length, access, site);
     return new PinnedTransfer(environment, pin, io, length, site);
   } catch (error) {
     environment.pins.unpin(pin);

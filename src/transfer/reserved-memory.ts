@@ -8,8 +8,6 @@ import type { DmaEnvironment } from "./dma-environment.js";
 export interface ReservedMemoryOptions {
   /** What the device may do; default both. */
   access?: PinAccess;
-  /** Of the device's coherent mask; default 64. */
-  addressBits?: number;
 }
 
 /**
@@ -40,15 +38,7 @@ export class ReservedMemory {
       access,
       pool: PinPool.reserved,
     });
-    this.io = environment.dma.map(
-      this.#pin,
-      0,
-      length,
-      access,
-      `${environment.driver} ${site}`,
-      options.addressBits,
-      true,
-    );
+    this.io = environment.dma.map(this.#pin, 0, length, access, `${environment.driver} ${site}`, 64, true);
     const bank = this.#pin.authority.budget.memory.bankOf(this.#pin.frames[0]);
     this.memoryBank = bank;
     this.offset = frameOffset(this.#pin.frames[0]);

@@ -1,5 +1,5 @@
-import { PciCapability } from "../../bus/pci-capabilities.js";
 import type { PciConfigSpace } from "../../bus/pci-config.js";
+import { PciCapability } from "../../bus/pci-config.js";
 
 const CAPABILITY_BYTES = 0x3c;
 /** Capability version 2, root complex integrated endpoint: on the root bus, without a link (PCI Express 3.0, §7.8.2). */

@@ -4,7 +4,6 @@ export const Reg = {
   status: 0x0008, // §13.4.2
   eerd: 0x0014, // §13.4.4
   icr: 0x00c0, // §13.4.17
-  itr: 0x00c4, // §13.4.18
   ims: 0x00d0, // §13.4.20
   imc: 0x00d8, // §13.4.21
   rctl: 0x0100, // §13.4.22
@@ -32,7 +31,6 @@ export const Rctl = {
   enable: 1 << 1,
   unicastPromiscuous: 1 << 3,
   multicastPromiscuous: 1 << 4,
-  longPacket: 1 << 5,
   broadcast: 1 << 15,
   stripCrc: 1 << 26,
 } as const;
