@@ -321,39 +321,54 @@ export class IoMmuContext implements DmaPort {
 
   /** The window of a range, every byte of which may be accessed so; raises the fault and is null if not. */
   #allowed(address: number, length: number, access: PinAccess): IoWindow | null {
-    if (!this.busMaster) return this.#refuse("bus-master-off", address, length, access);
     const window = this.#windowOf(address);
-    if (window === null) return this.#refuse("unmapped", address, length, access);
-    const relative = address - window.base;
-    const entry = window.entries[relative >>> PAGE_SHIFT];
-    if (entry <= 0) return this.#refuse(entry < 0 ? "after-unmap" : "unmapped", address, length, access);
-    if (relative < this.#start[entry] || relative + length > this.#end[entry]) {
-      return this.#refuse("out-of-bounds", address, length, access);
+    if (window !== null && this.busMaster) {
+      const relative = address - window.base;
+      const entry = window.entries[relative >>> PAGE_SHIFT];
+      if (
+        entry > 0 &&
+        relative >= this.#start[entry] &&
+        relative + length <= this.#end[entry] &&
+        (access & ~this.#access[entry]) === 0
+      ) {
+        return window;
+      }
     }
-    if ((access & ~this.#access[entry]) !== 0) return this.#refuse("wrong-direction", address, length, access);
-    return window;
+    return this.#refuse(address, length, access);
   }
 
-  #refuse(reason: DmaRefusal, address: number, length: number, access: PinAccess): null {
+  /** Tells why an access is refused. Apart from the checks, so that those stay small enough to be inlined. */
+  #refuse(address: number, length: number, access: PinAccess): null {
+    let reason = this.#reason(address, length);
     let mapping = this.recordAt(address);
-    let why = reason;
     if (reason === "unmapped" || (reason === "after-unmap" && mapping === null)) {
       const others = this.iommu.othersMapping(this, address);
       if (others !== null) {
-        why = "other-device";
+        reason = "other-device";
         mapping = others;
       }
     }
     this.iommu.faults++;
     this.iommu.events.emit("fault", {
       device: this.device,
-      reason: why,
+      reason,
       address: address as IoAddress,
       length,
       access,
       mapping,
     });
     return null;
+  }
+
+  #reason(address: number, length: number): DmaRefusal {
+    if (!this.busMaster) return "bus-master-off";
+    const window = this.#windowOf(address);
+    const entry = window === null ? 0 : window.entries[window.pageOf(address)];
+    if (window === null || entry === 0) return "unmapped";
+    if (entry < 0) return "after-unmap";
+    const relative = address - window.base;
+    const isInside = relative >= this.#start[entry] && relative + length <= this.#end[entry];
+    return isInside ? "wrong-direction" : "out-of-bounds";
   }
 
   #windowOf(address: number): IoWindow | null {
