@@ -1,0 +1,50 @@
+const FNV_OFFSET_BASIS = 0x811c9dc5;
+const FNV_PRIME = 0x01000193;
+
+/** FNV-1a over more bytes: start with `NAME_HASH_START`, and give the last result for each further piece. */
+export function hashName(hash: number, bytes: Uint8Array, start: number, end: number): number {
+  let value = hash;
+  for (let at = start; at < end; at++) value = Math.imul(value ^ bytes[at], FNV_PRIME);
+  return value;
+}
+
+export const NAME_HASH_START = FNV_OFFSET_BASIS | 0;
+
+/**
+ * Finds entries by the hash of their names, in three arrays and without a string per entry. It knows no names: whoever
+ * asks compares them, since other names may share a hash.
+ */
+export class NameIndex {
+  readonly #first: Int32Array;
+  readonly #after: Int32Array;
+  readonly #mask: number;
+
+  /** For entries 0 to `capacity` - 1. */
+  constructor(capacity: number) {
+    const slots = 2 ** Math.ceil(Math.log2(Math.max(capacity, 1) * 2));
+    this.#mask = slots - 1;
+    this.#first = new Int32Array(slots).fill(-1);
+    this.#after = new Int32Array(capacity);
+  }
+
+  /** Entries are put in from the last to the first, and come out from the first to the last. */
+  put(entry: number, hash: number): void {
+    const slot = this.#slot(hash);
+    this.#after[entry] = this.#first[slot];
+    this.#first[slot] = entry;
+  }
+
+  /** The first entry whose name may have this hash; -1 if there is none. */
+  first(hash: number): number {
+    return this.#first[this.#slot(hash)];
+  }
+
+  /** The next one after `entry`; -1 after the last. */
+  after(entry: number): number {
+    return this.#after[entry];
+  }
+
+  #slot(hash: number): number {
+    return (hash ^ (hash >>> 15)) & this.#mask;
+  }
+}
