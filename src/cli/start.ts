@@ -43,10 +43,15 @@ export function addStart(program: Command): void {
     .option(
       "--netdev <pcap,rx=F,tx=F>",
       "replay capture F into the wire, record what is sent (default: the recorded session)",
+      once("--netdev"),
     )
     .option("--client <NAME,filter=EXPR,out=F>", "who receives; repeatable, earlier ones first", collect)
-    .option("--image <file>", "raw disk image; its content is left as it is (default: a scratch image)")
-    .option("--terminal <tty|tcp:HOST:PORT>", "where the terminal line ends (default: a script)")
+    .option(
+      "--image <file>",
+      "raw disk image; its content is left as it is (default: a scratch image)",
+      once("--image"),
+    )
+    .option("--terminal <tty|tcp:HOST:PORT>", "where the terminal line ends (default: a script)", once("--terminal"))
     .option("--memory <size>", "RAM of the machine", "64MiB")
     .option("--pin-bound <frames>", "frames that may be pinned (default: half of the RAM)", wholeNumber)
     .option("--seed <n>", "same seed, same run", wholeNumber, 1)
@@ -120,6 +125,10 @@ function parseNetdev(text: string | undefined): { rx: string; tx: string | null 
 /** Finds what is wrong with the input before anything happens. */
 function checkedTraffic(options: StartOptions, clients: readonly ClientSpec[]): Traffic {
   const { rx, tx } = parseNetdev(options.netdev);
+  const names = clients.map(({ name }) => name);
+  const namesake = names.find((name, i) => names.indexOf(name) !== i);
+  if (namesake !== undefined)
+    throw new UsageError(`start: two clients are called '${namesake}': give each its own name`);
   for (const { filter } of clients) compileFilter(filter);
   const outputs = [...clients.map(({ out }) => out), tx].filter((name) => name !== null);
   if (rx === "-" || outputs.includes("-")) {
@@ -139,7 +148,15 @@ function collect(value: string, earlier: string[] | undefined): string[] {
   return [...(earlier ?? []), value];
 }
 
+/** For options of which there is one: the second would silently replace the first. */
+function once(option: string): (value: string, earlier: string | undefined) => string {
+  return (value, earlier) => {
+    if (earlier !== undefined) throw new UsageError(`start: ${option} is given twice; there is one of it`);
+    return value;
+  };
+}
+
 function wholeNumber(text: string): number {
-  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError("it must be a whole number.");
+  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError("it must be a whole number from 0 to 999999999.");
   return Number(text);
 }
