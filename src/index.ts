@@ -1,3 +1,5 @@
+/// <reference lib="esnext.disposable" preserve="true" />
+
 // The package's front door: a machine, what can be plugged into it, the native drivers and what their clients hold.
 
 export type { AccessSize, DeviceFactory, DeviceHost, PciDevice, RegisterDevice } from "./bus/device.js";

@@ -216,6 +216,14 @@ describe("the command line", () => {
     expect(stderr).not.toMatch(/\n\s+at /);
   });
 
+  test("the README's example of the library runs on this Node.js as it stands", () => {
+    const root = fileURLToPath(new URL("../..", import.meta.url));
+    const [, example = "throw 0"] = /```js\n(.*?)```/s.exec(readFileSync(`${root}/README.md`, "utf8")) ?? [];
+    const code = `${example}\nconsole.log("read");`;
+    const output = execFileSync(process.execPath, ["--input-type=module", "-e", code], { cwd: root, encoding: "utf8" });
+    expect(output).toBe("read\n");
+  });
+
   test("works from anywhere", () => {
     const options = { cwd: "/", encoding: "utf8" } as const;
     expect(execFileSync(process.execPath, [BIN, "start", "--json"], options)).toMatch(/^\{/);
