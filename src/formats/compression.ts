@@ -1,6 +1,7 @@
 /** Whatever a file is compressed with: recognised by its first bytes. */
 
 import { InputError, UnsupportedError } from "../util/errors.js";
+import { LZ4_LEGACY_MAGIC, LZ4_MAGIC, lz4Pieces } from "./lz4.js";
 import { XZ_MAGIC, xzPieces } from "./xz.js";
 
 /** Most that is unpacked unless the caller says otherwise, in bytes. */
@@ -10,12 +11,14 @@ interface Method {
   readonly name: string;
   readonly magic: readonly number[];
   /** Undefined for those that are only known by name. */
-  readonly pieces?: (bytes: Uint8Array, name: string, limit: number) => Iterable<Uint8Array>;
+  readonly pieces?: (bytes: Uint8Array, name: string) => Iterable<Uint8Array>;
 }
 
 // biome-ignore format: a table
 const METHODS: readonly Method[] = [
   { name: "xz",         magic: XZ_MAGIC,                       pieces: xzPieces },
+  { name: "lz4",        magic: LZ4_MAGIC,                      pieces: lz4Pieces },
+  { name: "lz4",        magic: LZ4_LEGACY_MAGIC,               pieces: lz4Pieces },
   { name: "bzip2",      magic: [0x42, 0x5a, 0x68] },
   { name: "lzma-alone", magic: [0x5d, 0x00, 0x00] },
   { name: "lzop",       magic: [0x89, 0x4c, 0x5a, 0x4f, 0x00] },
@@ -44,7 +47,7 @@ export function* decompressPieces(bytes: Uint8Array, name: string, limit = DEFAU
     );
   }
   let total = 0;
-  for (const piece of method.pieces(bytes, name, limit)) {
+  for (const piece of method.pieces(bytes, name)) {
     total += piece.length;
     if (total > limit) throw tooLong(name, limit);
     yield piece;

@@ -4,21 +4,16 @@
  */
 
 import type { InputError } from "../util/errors.js";
+import type { Fault } from "./fault.js";
+import { HistoryWindow } from "./history-window.js";
 import { LzmaDecoder } from "./lzma.js";
-
-/** What can be at fault, at a byte offset of the input. */
-export type Fault = (offset: number, what: string) => InputError;
 
 /** Decodes one LZMA2 stream that lies in a longer input; the history is all that it keeps of its output. */
 export class Lzma2Decoder {
   readonly #input: Uint8Array;
-  readonly #dictionarySize: number;
+  readonly #window: HistoryWindow;
   readonly #fault: Fault;
   readonly #lzma = new LzmaDecoder();
-  #window = new Uint8Array(0);
-  /** End of the output in the window, and how many bytes before it matches may reach. */
-  #filled = 0;
-  #history = 0;
   /** Output since the last reset of the dictionary, which the position bits are taken of. */
   #position = 0;
   #next: number;
@@ -32,7 +27,7 @@ export class Lzma2Decoder {
   constructor(input: Uint8Array, from: number, dictionarySize: number, fault: Fault) {
     this.#input = input;
     this.#next = from;
-    this.#dictionarySize = dictionarySize;
+    this.#window = new HistoryWindow(dictionarySize);
     this.#fault = fault;
   }
 
@@ -59,10 +54,10 @@ export class Lzma2Decoder {
       const size = this.#word(start + 1) + 1;
       const from = start + 3;
       if (from + size > input.length) throw this.#truncated();
-      const at = this.#room(size);
-      this.#window.set(input.subarray(from, from + size), at);
+      this.#window.room(size);
+      this.#window.bytes.set(input.subarray(from, from + size), this.#window.end);
       this.#next = from + size;
-      return this.#take(at, size);
+      return this.#take(size);
     }
     const count = ((control & 0x1f) << 16) + this.#word(start + 1) + 1;
     const size = this.#word(start + 3) + 1;
@@ -71,18 +66,19 @@ export class Lzma2Decoder {
     else if (this.#needsProperties) throw this.#fault(start, "an LZMA2 chunk comes before the properties");
     if (resets >= 1) this.#lzma.reset();
     if (from + size > input.length) throw this.#truncated();
-    const at = this.#room(count);
-    if (!this.#lzma.decode(input, from, from + size, this.#window, at, count, this.#history, this.#position)) {
+    this.#window.room(count);
+    const { bytes, end, history } = this.#window;
+    if (!this.#lzma.decode(input, from, from + size, bytes, end, count, history, this.#position)) {
       throw this.#fault(start, "the LZMA2 chunk is damaged");
     }
     this.#next = from + size;
-    return this.#take(at, count);
+    return this.#take(count);
   }
 
   #resetDictionary(): void {
     this.#needsDictionary = false;
     this.#needsProperties = true;
-    this.#history = 0;
+    this.#window.forget();
     this.#position = 0;
   }
 
@@ -99,25 +95,9 @@ export class Lzma2Decoder {
     this.#needsProperties = false;
   }
 
-  /** Makes room for `size` bytes behind the history; @returns where */
-  #room(size: number): number {
-    if (this.#filled + size > this.#window.length) {
-      const kept = this.#window.subarray(this.#filled - this.#history, this.#filled);
-      // Twice what is needed, so that sliding copies a byte at most for each byte decoded.
-      const wanted = 2 * (kept.length + size);
-      const window = wanted <= this.#window.length ? this.#window : new Uint8Array(wanted);
-      window.set(kept);
-      this.#window = window;
-      this.#filled = kept.length;
-    }
-    return this.#filled;
-  }
-
-  #take(at: number, size: number): Uint8Array {
-    this.#filled = at + size;
-    this.#history = Math.min(this.#history + size, this.#dictionarySize);
+  #take(size: number): Uint8Array {
     this.#position = (this.#position + size) | 0;
-    return this.#window.subarray(at, at + size);
+    return this.#window.take(size);
   }
 
   #byte(offset: number): number {

@@ -3,10 +3,11 @@
  * index. All that can be verified is.
  */
 
-import { InputError, UnsupportedError } from "../util/errors.js";
+import { UnsupportedError } from "../util/errors.js";
 import { X86Filter } from "./bcj-x86.js";
 import { Crc64, crc32 } from "./crc.js";
-import { type Fault, Lzma2Decoder } from "./lzma2.js";
+import { type Fault, faultOf } from "./fault.js";
+import { Lzma2Decoder } from "./lzma2.js";
 import { Sha256 } from "./sha256.js";
 
 export const XZ_MAGIC = [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00];
@@ -95,7 +96,7 @@ class XzReader {
     this.#bytes = bytes;
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
     this.#name = name;
-    this.#fault = (offset, what) => new InputError("xz", `${name} is damaged: at byte ${offset} ${what} (xz)`);
+    this.#fault = faultOf("xz", name);
   }
 
   /** 2.1: header, blocks, index, footer. */
