@@ -74,7 +74,7 @@ export class BtfText {
    */
   #declarator(id: BtfTypeId | number, inner: string, qualifiers: string, indent: string): string {
     const { table } = this;
-    this.#spend(inner.length + qualifiers.length);
+    this.#spend(inner.length + qualifiers.length + indent.length);
     if (++this.#depth > MOST_NESTED) throw this.#tooLong();
     const text = this.#declaratorOf(id, table.kind(id), inner, qualifiers, indent);
     this.#depth--;

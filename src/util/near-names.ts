@@ -9,7 +9,7 @@ const SHORTEST_PART = 4;
  */
 export function nearNames(wanted: string, names: Iterable<string>): string[] {
   if (wanted.length === 0 || wanted.length > LONGEST_NAME) return [];
-  const most = Math.max(1, Math.floor(wanted.length / 4));
+  const most = wanted.length < SHORTEST_PART ? 1 : Math.max(2, Math.floor(wanted.length / 4));
   const found = new Map<string, number>();
   for (const name of names) {
     if (name.length === 0 || name.length > LONGEST_NAME || found.has(name)) continue;
