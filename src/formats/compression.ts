@@ -1,8 +1,10 @@
 /** Whatever a file is compressed with: recognised by its first bytes. */
 
 import { InputError, UnsupportedError } from "../util/errors.js";
+import { GZIP_MAGIC, gzipPieces } from "./gzip.js";
 import { LZ4_LEGACY_MAGIC, LZ4_MAGIC, lz4Pieces } from "./lz4.js";
 import { XZ_MAGIC, xzPieces } from "./xz.js";
+import { ZSTD_MAGIC, zstdPieces } from "./zstd.js";
 
 /** Most that is unpacked unless the caller says otherwise, in bytes. */
 const DEFAULT_LIMIT = 2 ** 30;
@@ -17,6 +19,8 @@ interface Method {
 // biome-ignore format: a table
 const METHODS: readonly Method[] = [
   { name: "xz",         magic: XZ_MAGIC,                       pieces: xzPieces },
+  { name: "zstd",       magic: ZSTD_MAGIC,                     pieces: zstdPieces },
+  { name: "gzip",       magic: GZIP_MAGIC,                     pieces: gzipPieces },
   { name: "lz4",        magic: LZ4_MAGIC,                      pieces: lz4Pieces },
   { name: "lz4",        magic: LZ4_LEGACY_MAGIC,               pieces: lz4Pieces },
   { name: "bzip2",      magic: [0x42, 0x5a, 0x68] },
