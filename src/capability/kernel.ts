@@ -36,7 +36,7 @@ export class Kernel implements PageKernel {
 
   /** Sees to it that so many frames can be sold. @throws OutOfMemoryError */
   makeRoom(frames: number): void {
-    while (this.freeFrames < frames) if (!this.reclaim()) throw new OutOfMemoryError(this.ram, frames);
+    while (this.freeFrames < frames) if (!this.reclaim()) throw new OutOfMemoryError(frames, this.freeFrames);
   }
 
   /** @throws OutOfMemoryError */

@@ -3,6 +3,7 @@ import { Command, CommanderError } from "commander";
 import { ExitStatus, KorralError } from "../util/errors.js";
 import { addDevices } from "./devices.js";
 import { addFilter } from "./filter.js";
+import { handleInterrupts } from "./interrupt.js";
 import { isReaderGone, stderr } from "./output.js";
 import { addStart } from "./start.js";
 
@@ -14,6 +15,7 @@ import { addStart } from "./start.js";
 export async function main(args: readonly string[]): Promise<number> {
   // What nobody waits for fails like everything else: in a sentence.
   process.on("uncaughtException", (error) => process.exit(report(error)));
+  handleInterrupts();
   const program = new Command("korral")
     .description("Runs device drivers in a capability sandbox with a software I/O MMU.")
     .version(packageVersion(), "-V, --version")

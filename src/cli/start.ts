@@ -5,7 +5,8 @@ import type { DmaFault } from "../bus/io-mmu.js";
 import { compileFilter } from "../filter/compile.js";
 import { requireEthernet } from "../formats/capture.js";
 import { Machine } from "../machine.js";
-import { PIN_POOL_NAMES, type PinPool } from "../memory/pin-budget.js";
+import { OutOfMemoryError } from "../memory/physical-memory.js";
+import { PIN_POOL_NAMES, PinBoundError, PinBusyError, type PinPool } from "../memory/pin-budget.js";
 import { openCaptureFile } from "../node/capture-file.js";
 import { UsageError } from "../util/errors.js";
 import { parseOptionList } from "./option-list.js";
@@ -56,7 +57,11 @@ export function addStart(program: Command): void {
     .option("--pin-bound <frames>", "frames that may be pinned (default: half of the RAM)", wholeNumber)
     .option("--seed <n>", "same seed, same run", wholeNumber, 1)
     .option("--json", "print one JSON document")
-    .action((options: StartOptions) => start(options));
+    .action((options: StartOptions) =>
+      start(options).catch((error) => {
+        throw explained(error, options);
+      }),
+    );
 }
 
 async function start(options: StartOptions): Promise<void> {
@@ -120,6 +125,18 @@ function parseNetdev(text: string | undefined): { rx: string; tx: string | null 
   const { name, values } = parseOptionList("--netdev", text, ["rx", "tx"]);
   if (name !== "pcap") throw new UsageError(`--netdev ${text}: 'pcap' is the one kind that start replays`);
   return { rx: values.get("rx") ?? RECORDED_SESSION, tx: values.get("tx") ?? null };
+}
+
+/** A machine that is too small for what is asked of it was asked for on the command line. */
+function explained(error: unknown, { memory, pinBound }: StartOptions): unknown {
+  const isPinBound = error instanceof PinBoundError || error instanceof PinBusyError;
+  if (isPinBound && pinBound !== undefined)
+    return new UsageError(`--pin-bound ${pinBound} is too low: ${error.message}`);
+  // The bound is half of the memory, unless it is given.
+  if (isPinBound || error instanceof OutOfMemoryError) {
+    return new UsageError(`--memory ${memory} is too little: ${error.message}`);
+  }
+  return error;
 }
 
 /** Finds what is wrong with the input before anything happens. */

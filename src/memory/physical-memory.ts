@@ -9,10 +9,11 @@ const MAX_BANKS = 1 << 11;
 const WASM_PAGE = 65536;
 
 export class OutOfMemoryError extends KorralError {
-  constructor(bank: Bank, wanted: number) {
+  /** @param available frames that could be had, @param kind says so if they had to be of a kind */
+  constructor(wanted: number, available: number, kind = "") {
     super(
       "out-of-frames",
-      `bank ${bank.index} has ${bank.freeFrames} free frames, ${wanted} were asked for: give the machine more memory or destroy something`,
+      `${wanted}${kind} frames were asked for, ${available} can be had: give the machine more memory or destroy something`,
       1,
     );
   }
@@ -81,7 +82,7 @@ export class Bank {
 
   /** Takes a free frame, filled with zeroes. */
   allocate(state: FrameState = FrameState.resident): FrameNumber {
-    if (this.#free === 0) throw new OutOfMemoryError(this, 1);
+    if (this.#free === 0) throw new OutOfMemoryError(1, 0);
     const at = this.#freeList[--this.#free];
     this.#states[at] = state;
     this.#dirty[at] = 0;
@@ -111,7 +112,7 @@ export class Bank {
       this.bytes.fill(0, first * PAGE_SIZE, (at + 1) * PAGE_SIZE);
       return Array.from({ length: count }, (_, i) => ((this.index << BANK_SHIFT) | (first + i)) as FrameNumber);
     }
-    throw new OutOfMemoryError(this, count);
+    throw new OutOfMemoryError(count, this.#free, " neighbouring");
   }
 
   /** Gives a frame back; it must not be pinned. */

@@ -182,9 +182,9 @@ describe("the disk", () => {
 describe("limits", () => {
   test.each([
     ["0", 2],
-    ["1", 1],
-    ["100", 1],
-    ["600", 1],
+    ["1", 2],
+    ["100", 2],
+    ["600", 2],
     ["1000", 0],
     ["4000", 0],
   ])("a pin bound of %s frames: works, or says what is missing", async (bound, expected) => {
@@ -196,7 +196,7 @@ describe("limits", () => {
 
   test.each(["1MiB", "100KiB"])("%s of memory: says what is missing", async (memory) => {
     const { status, stderr } = await korral(["start", "--memory", memory]);
-    expect(status).toBe(1);
+    expect(status).toBe(2);
     expect(stderr).toMatch(/^korral: /);
   });
 
@@ -373,5 +373,27 @@ describe("the terminal", () => {
     expect(stdout.startsWith("GR\u00dcSSE\r\nNO NEWLINE\r\n")).toBe(true);
     const silent = await korral(["start", "--terminal", "tty"], "");
     expect(silent.status).toBe(0);
+  });
+});
+
+describe("limits and interruption", () => {
+  test.each([
+    [["--memory", "64K"], /--memory 64K is too little: .* frames were asked for/],
+    [["--memory", "1MiB"], /--memory 1MiB is too little: .* frames to pin/],
+    [["--pin-bound", "100"], /--pin-bound 100 is too low: .* frames to pin/],
+  ])("%j: usage, and the option is named", async (args, sentence) => {
+    const { status, stderr } = await korral(["start", ...args]);
+    expect([status, stderr]).toEqual([2, expect.stringMatching(sentence)]);
+  });
+
+  test.each(["SIGINT", "SIGTERM"] as const)("%s ends it with status 130 and a word", async (signal) => {
+    const child = startKorral(["start", "--terminal", "tcp:127.0.0.1:0"]);
+    let stderr = "";
+    child.stderr?.on("data", (data) => {
+      stderr += data;
+      if (!child.killed && /waits at/.test(stderr)) child.kill(signal);
+    });
+    expect(await new Promise((resolve) => child.on("close", resolve))).toBe(130);
+    expect(stderr).toMatch(/^korral: interrupted$/m);
   });
 });

@@ -11,6 +11,7 @@ import { ObjectPager } from "../../transfer/object-pager.js";
 import { PAGE_SIZE } from "../../util/brand.js";
 import { KorralError } from "../../util/errors.js";
 import type { Random } from "../../util/random.js";
+import { onInterrupt } from "../interrupt.js";
 import type { CaseReport } from "./report.js";
 import { plural } from "./report.js";
 
@@ -22,6 +23,10 @@ const OBJECTS = 24;
 /** Case 2 and the disk special case, on one NVMe controller and one image. */
 export async function diskCase(machine: Machine, image: string | undefined): Promise<CaseReport[]> {
   const scratch = image === undefined ? mkdtempSync(join(tmpdir(), "korral-")) : null;
+  const removeScratch = (): void => {
+    if (scratch !== null) rmSync(scratch, { recursive: true, force: true });
+  };
+  const keep = onInterrupt(removeScratch);
   const file = image ?? scratchImage(join(scratch ?? "", "scratch.img"), machine.random);
   try {
     using disk = new FileDisk(file, { readOnly: "if-needed" });
@@ -35,7 +40,8 @@ export async function diskCase(machine: Machine, image: string | undefined): Pro
     domain.kill("the case is over");
     return reports;
   } finally {
-    if (scratch !== null) rmSync(scratch, { recursive: true, force: true });
+    keep();
+    removeScratch();
   }
 }
 

@@ -13,6 +13,7 @@ import { createCaptureFile, type OpenCapture, openCaptureFile } from "../../node
 import { CaptureWire } from "../../ports/capture-wire.js";
 import type { PacketRingCapability } from "../../transfer/packet-ring.js";
 import { PAGE_SIZE } from "../../util/brand.js";
+import { onInterrupt } from "../interrupt.js";
 import { stderr } from "../output.js";
 import type { CaseReport } from "./report.js";
 
@@ -116,7 +117,7 @@ class Receiver {
     this.#network = network;
     this.#bank = machine.bank.bank();
     this.#space = this.#bank.region({ pages: (SLOTS * SLOT_BYTES) / PAGE_SIZE });
-    this.#writer = spec.out === null ? null : createCaptureFile(spec.out, {}, inputs);
+    this.#writer = spec.out === null ? null : interruptible(createCaptureFile(spec.out, {}, inputs));
   }
 
   async open(): Promise<void> {
@@ -171,6 +172,12 @@ class Receiver {
   }
 }
 
+/** A capture that is complete to the last frame also when the user interrupts the command. */
+function interruptible(writer: CaptureWriter): CaptureWriter {
+  onInterrupt(() => writer.close());
+  return writer;
+}
+
 interface Session extends Disposable {
   readonly wire: CaptureWire;
 }
@@ -184,7 +191,7 @@ function openSession(machine: Machine, rx: string, tx: string | null, inputs: re
   };
   try {
     const reader = requireEthernet(capture.reader);
-    record = tx === null ? null : createCaptureFile(tx, {}, inputs);
+    record = tx === null ? null : interruptible(createCaptureFile(tx, {}, inputs));
     const wire = new CaptureWire({
       replay: reader,
       clock: machine.clock,
