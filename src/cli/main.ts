@@ -4,8 +4,10 @@ import { ExitStatus, KorralError } from "../util/errors.js";
 import { addDevices } from "./devices.js";
 import { addFilter } from "./filter.js";
 import { handleInterrupts } from "./interrupt.js";
+import { addModinfo } from "./modinfo.js";
 import { isReaderGone, stderr } from "./output.js";
 import { addStart } from "./start.js";
+import { addSymbols } from "./symbols.js";
 
 /**
  * Runs the command line.
@@ -25,6 +27,8 @@ export async function main(args: readonly string[]): Promise<number> {
   addStart(program);
   addFilter(program);
   addDevices(program);
+  addModinfo(program);
+  addSymbols(program);
   for (const command of program.commands) command.copyInheritedSettings(program);
   if (args.length === 0) {
     program.outputHelp({ error: true });

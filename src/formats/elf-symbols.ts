@@ -102,6 +102,13 @@ export class ElfSymbols {
     return this.file.view.getUint16(this.#at(symbol) + 6, true) === SectionNumber.undefined;
   }
 
+  /** The named symbols that are defined elsewhere, in the table's order. */
+  *undefined(): Generator<number> {
+    for (let symbol = 1; symbol < this.count; symbol++) {
+      if (this.isUndefined(symbol) && this.#nameStart(symbol) !== 0) yield symbol;
+    }
+  }
+
   /**
    * The symbol of this name: a global definition before a weak one, that before a local one, and that before a mere
    * reference; -1 if there is none.

@@ -1,0 +1,161 @@
+import type { Command } from "commander";
+import { decompress } from "../formats/compression.js";
+import { ElfFile } from "../formats/elf.js";
+import { ElfType, SymbolBinding, SymbolType } from "../formats/elf-constants.js";
+import type { ElfSymbols } from "../formats/elf-symbols.js";
+import { KernelModule } from "../formats/kernel-module.js";
+import { readFileBytes } from "../node/file-bytes.js";
+import { hex } from "../util/bytes.js";
+import { UnsupportedError } from "../util/errors.js";
+import { formatGuestAddress } from "../util/guest-address.js";
+import { stdout } from "./output.js";
+import { printable } from "./printable.js";
+
+interface Import {
+  readonly name: string;
+  readonly weak: boolean;
+  readonly crc: string | null;
+}
+
+interface Export {
+  readonly name: string;
+  readonly gplOnly: boolean;
+  readonly namespace: string;
+  readonly crc: string | null;
+}
+
+interface FunctionRow {
+  readonly name: string;
+  readonly section: string;
+  /** In an object or a module from the start of its section, else its address. */
+  readonly address: string;
+  readonly size: number;
+  readonly binding: string;
+}
+
+interface SymbolsDocument {
+  readonly file: string;
+  readonly kind: "module" | "object" | "executable" | "dynamic";
+  readonly imports: readonly Import[];
+  readonly exports: readonly Export[];
+  readonly functions: readonly FunctionRow[];
+  /** How many there are of each type. */
+  readonly relocations: Readonly<Record<string, number>>;
+}
+
+// biome-ignore format: a table
+const BINDING_NAMES: Readonly<Record<number, string>> = {
+  [SymbolBinding.local]: "local", [SymbolBinding.global]: "global", [SymbolBinding.weak]: "weak",
+  [SymbolBinding.unique]: "unique",
+};
+
+export function addSymbols(program: Command): void {
+  program
+    .command("symbols")
+    .description("List what a module or an object imports, exports and defines.")
+    .argument("<file>", "x86-64 .ko (plain or compressed), .o or executable, - for standard input")
+    .option("--json", "print one JSON document: {file, kind, imports, exports, functions, relocations}")
+    .action((file: string, options: { json?: true }) => {
+      const found = symbolsOf(file);
+      stdout(options.json === true ? `${JSON.stringify(found)}\n` : text(found));
+    });
+}
+
+function symbolsOf(file: string): SymbolsDocument {
+  const name = file === "-" ? "standard input" : file;
+  const bytes = decompress(readFileBytes(file), name);
+  const elf = ElfFile.parse(bytes, name);
+  const { symbols } = elf;
+  if (symbols === null) {
+    throw new UnsupportedError(
+      "no-symbols",
+      `${name} has no symbols: they were stripped; give the file as it was built`,
+    );
+  }
+  const module = isModule(elf) ? KernelModule.parse(bytes, name) : null;
+  return {
+    file: name,
+    kind: module === null ? kindOf(elf) : "module",
+    imports: importsOf(symbols, module),
+    exports: (module?.exports ?? []).map(({ name, gplOnly, namespace, crc }) => {
+      return { name, gplOnly, namespace, crc: crcText(crc) };
+    }),
+    functions: functionsOf(elf, symbols),
+    relocations: relocationCounts(elf),
+  };
+}
+
+function isModule(elf: ElfFile): boolean {
+  return elf.type === ElfType.relocatable && elf.section(".modinfo") !== null;
+}
+
+function kindOf(elf: ElfFile): "object" | "executable" | "dynamic" {
+  if (elf.type === ElfType.relocatable) return "object";
+  return elf.type === ElfType.executable ? "executable" : "dynamic";
+}
+
+function importsOf(symbols: ElfSymbols, module: KernelModule | null): Import[] {
+  const imports: Import[] = [];
+  for (const symbol of symbols.undefined()) {
+    const name = symbols.name(symbol);
+    const weak = symbols.binding(symbol) === SymbolBinding.weak;
+    imports.push({ name, weak, crc: crcText(module?.versions.get(name) ?? null) });
+  }
+  return imports;
+}
+
+function crcText(crc: number | null): string | null {
+  return crc === null ? null : hex(crc, 8);
+}
+
+function functionsOf(elf: ElfFile, symbols: ElfSymbols): FunctionRow[] {
+  const functions: FunctionRow[] = [];
+  for (const symbol of symbols.ordered) {
+    const type = symbols.type(symbol);
+    if (type !== SymbolType.function && type !== SymbolType.indirectFunction) continue;
+    functions.push({
+      name: symbols.name(symbol),
+      section: elf.sections[symbols.section(symbol)].name,
+      address: formatGuestAddress(symbols.value(symbol)),
+      size: symbols.size(symbol),
+      binding: BINDING_NAMES[symbols.binding(symbol)] ?? String(symbols.binding(symbol)),
+    });
+  }
+  return functions;
+}
+
+function relocationCounts(elf: ElfFile): Record<string, number> {
+  const counts = new Map<string, number>();
+  for (const list of elf.relocations()) {
+    for (let i = 0; i < list.count; i++) {
+      const type = list.typeName(i);
+      counts.set(type, (counts.get(type) ?? 0) + 1);
+    }
+  }
+  return Object.fromEntries([...counts].sort(([, a], [, b]) => b - a));
+}
+
+function text({ imports, exports, functions, relocations }: SymbolsDocument): string {
+  const lines = [`${imports.length} imported`];
+  for (const { name, weak, crc } of imports) {
+    lines.push(`  ${(crc ?? "").padEnd(12)}${name}${weak ? " (may be missing)" : ""}`);
+  }
+  lines.push(`${exports.length} exported`);
+  for (const { name, gplOnly, namespace, crc } of exports) {
+    const notes = [...(gplOnly ? ["GPL"] : []), ...(namespace === "" ? [] : [`namespace ${namespace}`])];
+    lines.push(`  ${(crc ?? "").padEnd(12)}${name}${notes.length === 0 ? "" : ` (${notes.join(", ")})`}`);
+  }
+  lines.push(`${functions.length} functions`);
+  for (const { name, section, address, size, binding } of functions) {
+    lines.push(`  ${address}${String(size).padStart(8)}  ${binding.padEnd(8)}${section}  ${name}`);
+  }
+  const total = Object.values(relocations).reduce((sum, count) => sum + count, 0);
+  lines.push(`${total} relocations`);
+  for (const [type, count] of Object.entries(relocations)) lines.push(`  ${String(count).padStart(8)}  ${type}`);
+  return lines
+    .map(
+      (line) => `${printable(line)}
+`,
+    )
+    .join("");
+}
