@@ -4,6 +4,7 @@ import { ExitStatus, KorralError } from "../util/errors.js";
 import { addDevices } from "./devices.js";
 import { addFilter } from "./filter.js";
 import { handleInterrupts } from "./interrupt.js";
+import { addKernel } from "./kernel.js";
 import { addModinfo } from "./modinfo.js";
 import { isReaderGone, stderr } from "./output.js";
 import { addStart } from "./start.js";
@@ -27,6 +28,7 @@ export async function main(args: readonly string[]): Promise<number> {
   addStart(program);
   addFilter(program);
   addDevices(program);
+  addKernel(program);
   addModinfo(program);
   addSymbols(program);
   for (const command of program.commands) command.copyInheritedSettings(program);
