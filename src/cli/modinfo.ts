@@ -28,7 +28,12 @@ export function addModinfo(program: Command): void {
 
 function document(module: KernelModule, filename: string): unknown {
   const { signature, symbols, init, exit } = module;
-  const keys = [...new Set(module.info.map((entry) => entry.key))];
+  const info = new Map<string, string[]>();
+  for (const { key, value } of module.info) {
+    const values = info.get(key);
+    if (values === undefined) info.set(key, [value]);
+    else values.push(value);
+  }
   return {
     filename,
     name: module.name,
@@ -39,7 +44,7 @@ function document(module: KernelModule, filename: string): unknown {
     aliases: module.all("alias"),
     depends: module.depends,
     vermagic: module.get("vermagic"),
-    info: Object.fromEntries(keys.map((key) => [key, module.all(key)])),
+    info: Object.fromEntries(info),
     parameters: module.parameters,
     signature: signature === null ? null : signatureDocument(signature),
     init: init < 0 ? null : symbols.name(init),

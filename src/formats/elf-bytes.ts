@@ -1,8 +1,11 @@
 import { InputError } from "../util/errors.js";
 import { type GuestAddress, guestAddress } from "../util/guest-address.js";
 
-/** No name is read beyond this: C++ has long ones, and a file of nothing but long names is read in linear time. */
-const LONGEST_NAME = 8192;
+/** C++ has names of thousands of bytes. */
+const LONGEST_NAME = 65_536;
+/** Names share their bytes in string tables: many may be equal, and some end alike. More than this is made to exhaust. */
+const SHARED_BYTES_A_NAME = 128;
+const MOST_SHARING = 8;
 const TWO_TO_32 = 0x1_0000_0000;
 const utf8 = new TextDecoder();
 
@@ -86,5 +89,20 @@ export class ElfBytes {
       "elf-name",
       most === end ? "a name without an end" : `a name of more than ${LONGEST_NAME} bytes`,
     );
+  }
+
+  /**
+   * Checks that `count` names in the string table at `[start, end)` are not much longer than the table and the count:
+   * reading all of them takes time and memory linear in the file's size. Names that are broken are not this check's business.
+   * @param offsetOf where a name begins in the table
+   */
+  checkNames(start: number, end: number, count: number, offsetOf: (index: number) => number): void {
+    let left = MOST_SHARING * (end - start) + SHARED_BYTES_A_NAME * count;
+    const table = this.bytes.subarray(start, end);
+    for (let index = 0; index < count; index++) {
+      const offset = offsetOf(index);
+      left -= Math.max(0, table.indexOf(0, offset) - offset);
+      if (left < 0) throw this.broken(start, "elf-name", `${count} names that overlap more than names do`);
+    }
   }
 }

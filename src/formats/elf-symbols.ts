@@ -45,6 +45,7 @@ export class ElfSymbols {
     this.#offset = section.offset;
     this.#strings = strings;
     this.count = section.size / SYMBOL_BYTES;
+    file.checkNames(strings.offset, strings.offset + strings.size, this.count, (symbol) => this.#nameStart(symbol));
     if (extendedIndexes !== null && extendedIndexes.size < 4 * this.count) {
       throw file.broken(
         extendedIndexes.headerOffset + 32,

@@ -25,6 +25,7 @@ export class ElfFile {
   /** Sections of type SHT_SYMTAB_SHNDX by the symbol table that they belong to. */
   #extendedIndexes: Map<number, ElfSection> | null = null;
   #relocationsByTarget: Map<number, ElfRelocations[]> | null = null;
+  #symbols: { readonly first: ElfSymbols | null } | null = null;
   readonly #symbolTables = new Map<number, ElfSymbols>();
 
   private constructor(file: ElfBytes) {
@@ -33,6 +34,11 @@ export class ElfFile {
     this.type = header.type;
     this.entry = header.entry;
     const names = header.nameSection === 0 ? null : nameTable(file, header.sectionOffset, header.nameSection);
+    if (names !== null) {
+      file.checkNames(names.start, names.end, header.sectionCount, (index) => {
+        return file.view.getUint32(header.sectionOffset + index * SECTION_HEADER_BYTES, true);
+      });
+    }
     this.sections = Array.from({ length: header.sectionCount }, (_, index) => {
       return new ElfSection(file, index, header.sectionOffset + index * SECTION_HEADER_BYTES, names);
     });
@@ -74,7 +80,8 @@ export class ElfFile {
 
   /** The symbols for the linker, null if they were stripped. @throws ElfError */
   get symbols(): ElfSymbols | null {
-    return this.#firstSymbols(SectionType.symbols);
+    this.#symbols ??= { first: this.#firstSymbols(SectionType.symbols) };
+    return this.#symbols.first;
   }
 
   /** The symbols for the dynamic loader. @throws ElfError */

@@ -1,10 +1,13 @@
 // Tables that a module's pointers are relocated into: __ksymtab, __param.
 import type { ElfFile } from "./elf.js";
+import { ElfError } from "./elf-bytes.js";
 import type { ElfRelocations } from "./elf-relocations.js";
 import type { ElfSection } from "./elf-section.js";
 
 /** What the pointers of a section of a relocatable file will point to. */
 export class RelocatedPointers {
+  /** Names do not overlap so much that all of them were longer than the file. */
+  #textLeft: number;
   readonly #byOffset = new Map<number, readonly [list: ElfRelocations, relocation: number]>();
 
   /** @throws ElfError */
@@ -12,6 +15,7 @@ export class RelocatedPointers {
     private readonly elf: ElfFile,
     section: ElfSection,
   ) {
+    this.#textLeft = elf.bytes.length;
     for (const list of elf.relocationsOf(section)) {
       for (let i = 0; i < list.count; i++) this.#byOffset.set(list.offset(i), [list, i]);
     }
@@ -32,7 +36,11 @@ export class RelocatedPointers {
     if (list.symbols === null || symbol === 0) return null;
     const section = list.symbols.section(symbol);
     const at = list.symbols.value(symbol) + list.addend(relocation);
-    return section > 0 && at >= 0 ? this.elf.sections[section].text(at) : null;
+    if (section <= 0 || at < 0) return null;
+    const text = this.elf.sections[section].text(at);
+    this.#textLeft -= text.length;
+    if (this.#textLeft >= 0) return text;
+    throw new ElfError(this.elf.name, list.fileOffset(relocation), "elf-name", "names that overlap more than names do");
   }
 }
 
