@@ -217,6 +217,8 @@ describe("names", () => {
     const variable = btf.variable("current_card");
     expect(variable).toMatchObject({ section: ".data..percpu", offset: 16, size: 8 });
     expect(btf.describe(variable.type)).toBe("struct card *");
+    expect(btf.variablesIn(".data..percpu")).toEqual([variable]);
+    expect(refusal(() => btf.variablesIn(".data"))).toMatchObject({ code: "no-such-variable" });
     expect(refusal(() => btf.variable("current_cards"))).toMatchObject({
       code: "no-such-variable",
       similar: ["current_card"],

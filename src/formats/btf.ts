@@ -13,6 +13,8 @@ export type BtfTypeName = string | BtfTypeId;
 
 /** A variable and where it stands in its section; the kernel describes its per-CPU ones. */
 export interface BtfVariable {
+  /** Of the variable itself. */
+  readonly id: BtfTypeId;
   readonly name: string;
   readonly type: BtfTypeId;
   readonly section: string;
@@ -125,7 +127,7 @@ export class Btf {
 
   /**
    * Where a path such as `net_device.stats.rx_packets` or `sk_buff.cb[3]` leads: through typedefs, anonymous structures
-   * and unions, and elements of arrays.
+   * and unions, and elements of arrays (encoders make one dimension of several: `int a[2][3]` is an array of 6).
    */
   field(path: string): BtfField {
     const { type, steps } = this.#path(path);
@@ -173,6 +175,28 @@ export class Btf {
     if (variable !== undefined) return variable;
     const near = nearNames(name, this.#variables.keys());
     throw new BtfLookupError(this.source, "no-such-variable", `has no variable ${JSON.stringify(name)}`, near);
+  }
+
+  /** The variables of a section such as `.data..percpu`, in its order. */
+  variablesIn(section: BtfTypeName): BtfVariable[] {
+    const table = this.#table;
+    const id = typeof section === "number" ? this.#valid(section) : this.all(section, BtfKind.section)[0];
+    if (id === undefined || table.kind(id) !== BtfKind.section) {
+      throw new BtfLookupError(
+        this.source,
+        "no-such-variable",
+        `has no variables of a section ${this.#shown(section)}`,
+      );
+    }
+    const variables: BtfVariable[] = [];
+    for (let i = 0; i < table.itemCount(id); i++) {
+      const variable = table.extra(id, 12 * i) as BtfTypeId;
+      if (table.kind(variable) !== BtfKind.variable) continue;
+      const [offset, size] = [table.extra(id, 12 * i + 4), table.extra(id, 12 * i + 8)];
+      const [name, type] = [table.name(variable), table.target(variable)];
+      variables.push({ id: variable, name, type, section: table.name(id), offset, size });
+    }
+    return variables;
   }
 
   /**
@@ -270,18 +294,11 @@ export class Btf {
   }
 
   #allVariables(): Map<string, BtfVariable> {
-    const table = this.#table;
     const variables = new Map<string, BtfVariable>();
-    for (let id = 1; id < table.endId; id++) {
-      if (table.kind(id) !== BtfKind.section) continue;
-      const section = table.name(id);
-      for (let i = 0; i < table.itemCount(id); i++) {
-        const variable = table.extra(id, 12 * i);
-        const name = table.name(variable);
-        if (table.kind(variable) !== BtfKind.variable || variables.has(name)) continue;
-        const type = table.target(variable);
-        const offset = table.extra(id, 12 * i + 4);
-        variables.set(name, { name, type, section, offset, size: table.extra(id, 12 * i + 8) });
+    for (let id = 1; id < this.#table.endId; id++) {
+      if (this.#table.kind(id) !== BtfKind.section) continue;
+      for (const variable of this.variablesIn(id as BtfTypeId)) {
+        if (!variables.has(variable.name)) variables.set(variable.name, variable);
       }
     }
     return variables;

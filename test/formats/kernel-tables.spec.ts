@@ -1,0 +1,125 @@
+// Types and symbols of a real kernel: against libbpf, against its table of exported symbols, and against themselves.
+import { readFileSync } from "node:fs";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type Btf, BtfKind, type BtfTypeId } from "../../src/formats/btf.js";
+import { typesOfImage, typesOfModule } from "../../src/formats/btf-image.js";
+import { decompress } from "../../src/formats/compression.js";
+import { ElfFile } from "../../src/formats/elf.js";
+import type { ElfSection } from "../../src/formats/elf-section.js";
+import type { Kallsyms } from "../../src/formats/kallsyms.js";
+import { symbolsOfImage } from "../../src/formats/kallsyms-image.js";
+import { openKernelImage } from "../../src/formats/vmlinuz.js";
+import { formatGuestAddress, type GuestAddress } from "../../src/util/guest-address.js";
+import { isInstalled, Workshop } from "../support/binutils.js";
+import { differences, dumpTypes } from "../support/bpftool.js";
+import { type DebianKernel, debianKernel } from "../support/debian-kernel.js";
+
+const MODULES = ["e1000e", "nvme", "virtio_net", "nf_tables"];
+/** struct kernel_symbol with relative references: value, name, name space. */
+const EXPORT_BYTES = 12;
+
+const kernel = debianKernel("6.1");
+const title = typeof kernel === "string" ? kernel : kernel.packageName;
+
+interface Export {
+  readonly name: string;
+  readonly address: GuestAddress;
+}
+
+function* exportsOf(image: ElfFile): Iterable<Export> {
+  const strings = section(image, "__ksymtab_strings");
+  for (const name of ["__ksymtab", "__ksymtab_gpl"]) {
+    const { address, data } = section(image, name);
+    const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
+    for (let at = 0; at < data.length; at += EXPORT_BYTES) {
+      const value = (address + at + view.getInt32(at, true)) as GuestAddress;
+      yield { name: strings.text(address + at + 4 + view.getInt32(at + 4, true) - strings.address), address: value };
+    }
+  }
+}
+
+function section(image: ElfFile, name: string): ElfSection {
+  const found = image.section(name);
+  if (found === null) throw new Error(`${image.name} has no section ${name}`);
+  return found;
+}
+
+const workshop = new Workshop();
+afterAll(() => workshop.close());
+
+describe.skipIf(typeof kernel === "string")(`tables of ${title}`, () => {
+  let image: ElfFile;
+  let types: Btf;
+  let symbols: Kallsyms;
+
+  beforeAll(() => {
+    const path = (kernel as DebianKernel).image;
+    image = ElfFile.parse(openKernelImage(new Uint8Array(readFileSync(path)), path).vmlinux(), "vmlinux");
+    types = typesOfImage(image);
+    symbols = symbolsOfImage(image);
+  });
+
+  test.skipIf(!isInstalled("bpftool"))("every type is what libbpf reads, in the image and in modules", () => {
+    const base = workshop.write("vmlinux.btf", section(image, ".BTF").data);
+    expect(differences(types, dumpTypes(base))).toEqual([]);
+    for (const name of MODULES) {
+      const path = (kernel as DebianKernel).modules.find((each) => /([^/]+)\.ko/.exec(each)?.[1] === name);
+      if (path === undefined) continue;
+      const module = ElfFile.parse(decompress(new Uint8Array(readFileSync(path)), path), name);
+      const file = workshop.write(`${name}.btf`, section(module, ".BTF").data);
+      expect(differences(typesOfModule(module, types), dumpTypes(file, base)), name).toEqual([]);
+    }
+  });
+
+  test("every type can be written as C", () => {
+    let letters = 0;
+    for (let id = 0; id < types.endId; id++) letters += types.describe(id as BtfTypeId).length;
+    expect(letters).toBeGreaterThan(1_000_000);
+    expect(types.prototype("register_netdev")).toBe("int (struct net_device *)");
+    expect(types.prototype("request_threaded_irq", { typedefs: "expand" })).toBe(
+      "int (unsigned int, enum irqreturn (*)(int, void *), enum irqreturn (*)(int, void *), unsigned long, const char *, void *)",
+    );
+  });
+
+  test("every function and per-CPU variable that has a type has a symbol", () => {
+    const functions = new Set<string>();
+    for (let id = 1; id < types.endId; id++) {
+      if (types.kind(id as BtfTypeId) === BtfKind.function) functions.add(types.nameOf(id as BtfTypeId));
+    }
+    expect(functions.size).toBeGreaterThan(10_000);
+    const missing = [...functions].filter((name) => !symbols.has(name));
+    expect(missing.length / functions.size).toBeLessThan(0.01);
+    for (const { name, offset } of types.variablesIn(".data..percpu")) {
+      expect(
+        symbols.all(name).map((index) => symbols.address(index)),
+        name,
+      ).toContain(offset);
+    }
+  });
+
+  test("every exported symbol has the address that its export says", () => {
+    let count = 0;
+    for (const { name, address } of exportsOf(image)) {
+      expect(formatGuestAddress(symbols.addressOf(name)), name).toBe(formatGuestAddress(address));
+      count++;
+    }
+    expect(count).toBeGreaterThan(5000);
+  });
+
+  test("symbols ascend, and lie where the sections are", () => {
+    const text = section(image, ".text");
+    expect(symbols.addressOf("_text")).toBe(text.address);
+    expect(symbols.addressOf("__start___ksymtab")).toBe(section(image, "__ksymtab").address);
+    expect(symbols.addressOf("__start_BTF")).toBe(section(image, ".BTF").address);
+    expect(symbols.addressOf("_end")).toBeGreaterThan(text.address + text.size);
+    const misplaced: string[] = [];
+    for (let index = 0; index < symbols.count; index++) {
+      const address = symbols.address(index);
+      const place = symbols.at(address);
+      const found = place !== null && place.offset === 0 && symbols.address(place.index) === address;
+      const ascends = index === 0 || address >>> 0 >= symbols.address(index - 1) >>> 0;
+      if (!found || !ascends) misplaced.push(symbols.name(index));
+    }
+    expect(misplaced).toEqual([]);
+  });
+});
