@@ -21,7 +21,7 @@ const XLF_KERNEL_64 = 1;
 const PROTOCOL_WITH_PAYLOAD = 0x208;
 const PROTOCOL_WITH_XLOADFLAGS = 0x20c;
 const SECTOR = 512;
-const LONGEST_VERSION = 512;
+const LONGEST_TEXT = 512;
 
 const ELF_MAGIC = [0x7f, 0x45, 0x4c, 0x46];
 const ELF_HEADER_SIZE = 64;
@@ -35,7 +35,6 @@ const OTHER_IMAGES: Readonly<Record<number, string>> = { 1682788929: "arm64", 88
 const OTHER_IMAGE_MAGIC = 56;
 
 const BANNER = "Linux version ";
-const LONGEST_BANNER = 512;
 
 /** What an image says before it is unpacked. */
 export interface KernelImage {
@@ -105,16 +104,22 @@ export function openKernelImage(bytes: Uint8Array, name: string): KernelImage {
   };
 }
 
-/** @returns what /proc/version would say, from a vmlinux; undefined if it has no banner */
+/**
+ * @returns what /proc/version would say, from a vmlinux; undefined if it has no banner. One that lacks the number of the
+ * build, which is what the linker's first pass left behind, counts only if there is no other.
+ */
 export function kernelBanner(vmlinux: Uint8Array): string | undefined {
   const pattern = Uint8Array.from(BANNER, (letter) => letter.charCodeAt(0));
+  let first: string | undefined;
   for (let at = vmlinux.indexOf(pattern[0]); at >= 0; at = vmlinux.indexOf(pattern[0], at + 1)) {
     const number = vmlinux[at + pattern.length];
     // A number follows in the banner itself, a % in the formats that print one.
     if (number < 0x30 || number > 0x39 || pattern.some((byte, i) => vmlinux[at + i] !== byte)) continue;
-    return textAt(vmlinux, at, at + LONGEST_BANNER);
+    const banner = textAt(vmlinux, at, vmlinux.length);
+    if (banner !== undefined && /#\d/.test(banner)) return banner;
+    first ??= banner;
   }
-  return undefined;
+  return first;
 }
 
 /** The unpacked size stands behind the payload, which in gzip's own format it does anyway. */
@@ -170,7 +175,7 @@ function notAnImage(name: string): InputError {
 /** Printable text up to a zero or the end of a line; undefined where there is none. */
 function textAt(bytes: Uint8Array, from: number, end: number): string | undefined {
   let text = "";
-  for (let i = from; i < Math.min(end, from + LONGEST_VERSION) && bytes[i] >= 0x20 && bytes[i] < 0x7f; i++) {
+  for (let i = from; i < Math.min(end, from + LONGEST_TEXT) && bytes[i] >= 0x20 && bytes[i] < 0x7f; i++) {
     text += String.fromCharCode(bytes[i]);
   }
   return text === "" ? undefined : text;
