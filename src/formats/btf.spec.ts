@@ -146,6 +146,13 @@ describe("layout", () => {
     expect(btf.hasField(path)).toBe(true);
   });
 
+  test.each(["card.nothing", "crad.name", "card.parent.name", "device.name", "card.ring[2]"])(
+    "there is no %s",
+    (path) => {
+      expect(btf.hasField(path)).toBe(false);
+    },
+  );
+
   test("bit fields have an offset in bits alone", () => {
     expect(btf.field("card.mode")).toEqual({ bitOffset: 321, bitSize: 5, type: btf.type("int"), bitField: true });
     expect(refusal(() => btf.offsetOf("card.mode"))).toMatchObject({ code: "bit-field" });

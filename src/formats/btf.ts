@@ -134,10 +134,12 @@ export class Btf {
     return this.#layout.field(this.type(type), steps, path);
   }
 
-  /** Whether `field` would find it. */
+  /** Whether `field` would find it. @throws BtfLookupError if it is no path */
   hasField(path: string): boolean {
+    const { type, steps } = this.#path(path);
+    if (!this.hasType(type)) return false;
     try {
-      this.field(path);
+      this.#layout.field(this.type(type), steps, path);
       return true;
     } catch (error) {
       if (error instanceof BtfLookupError) return false;
