@@ -1,12 +1,12 @@
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 
 const CACHE =
   process.env.KORRAL_CACHE === undefined
     ? join(tmpdir(), "korral-test-cache")
-    : join(process.env.KORRAL_CACHE, "test-kernels");
+    : resolve(process.env.KORRAL_CACHE, "test-kernels");
 /** The signed packages of a series may lag behind the lists: older ones do as well. */
 const MOST_CANDIDATES = 3;
 
