@@ -213,6 +213,27 @@ describe.skipIf(!isInstalled("gcc"))("what gcc makes", () => {
     expect(symbols.at(-1, section)).toBe(-1);
   });
 
+  test("what has a size names a place before what has none, and ends where it ends", () => {
+    const text = ".globl label\nlabel:\nsized: nop\nnop\n.size sized, 2\n.zero 4\nlater: nop\n";
+    const { symbols } = parse(workshop.gcc("sized.o", "sized.s", text, "-c"));
+    if (symbols === null) throw new Error("no symbols");
+    const section = symbols.section(symbols.find("label"));
+    const names = [0, 1, 2, 5, 6].map((at) => {
+      const symbol = symbols.at(at, section);
+      return symbol < 0 ? null : symbols.name(symbol);
+    });
+    expect(names).toEqual(["sized", "sized", null, null, "later"]);
+  });
+
+  test("names that differ only after hundreds of bytes are told apart", () => {
+    const long = "p".repeat(300);
+    const names = [`${long}abc`, `${long}ab`, `${long}a`, `${long}b`, long];
+    const text = names.map((name) => `.globl ${name}\n${name}: nop\n`).join("");
+    const { symbols } = parse(workshop.gcc("alike.o", "alike.s", text, "-c"));
+    for (const name of names) expect(symbols?.name(symbols.find(name))).toBe(name);
+    expect(symbols?.find(`${long}c`)).toBe(-1);
+  });
+
   describe("damaged", () => {
     let bytes: Uint8Array = new Uint8Array(0);
     beforeAll(() => {

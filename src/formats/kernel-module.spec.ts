@@ -85,13 +85,14 @@ function pkcs7(signer: Uint8Array): Uint8Array {
   return element(0x30, [6, 1, 0x2a], element(0xa0, data));
 }
 
+function namedBy(attribute: Uint8Array): Uint8Array {
+  const organisation = element(0x30, [6, 3, 0x55, 4, 10], element(0x0c, new TextEncoder().encode("Org")));
+  const issuer = element(0x30, element(0x31, organisation), element(0x31, attribute));
+  return element(0x30, issuer, element(0x02, SERIAL));
+}
+
 function byIssuer(): Uint8Array {
-  const organisation = element(
-    0x31,
-    element(0x30, [6, 3, 0x55, 4, 10], element(0x0c, new TextEncoder().encode("Org"))),
-  );
-  const common = element(0x31, element(0x30, [6, 3, 0x55, 4, 3], element(0x0c, new TextEncoder().encode("A Signer"))));
-  return element(0x30, element(0x30, organisation, common), element(0x02, SERIAL));
+  return namedBy(element(0x30, [6, 3, 0x55, 4, 3], element(0x0c, new TextEncoder().encode("A Signer"))));
 }
 
 /** linux/module_signature.h */
@@ -172,6 +173,7 @@ describe.skipIf(!isInstalled("gcc"))("a module", () => {
   describe("signed", () => {
     test.each([
       ["by issuer and serial number", byIssuer(), "A Signer", SERIAL],
+      ["by an issuer whose name is cut", namedBy(element(0x30, [6, 3, 0x55, 4, 3])), null, SERIAL],
       ["by key identifier", element(0x80, SERIAL), null, SERIAL],
     ])("%s", (_, signer, name, key) => {
       const signed = KernelModule.parse(append(bytes, pkcs7(signer)), "signed.ko");
