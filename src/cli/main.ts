@@ -7,6 +7,7 @@ import { handleInterrupts } from "./interrupt.js";
 import { addKernel } from "./kernel.js";
 import { addModinfo } from "./modinfo.js";
 import { isReaderGone, stderr } from "./output.js";
+import { printable } from "./printable.js";
 import { addStart } from "./start.js";
 import { addSymbols } from "./symbols.js";
 
@@ -48,10 +49,10 @@ function report(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? ExitStatus.fine : ExitStatus.usage;
   if (error instanceof KorralError) {
     if (isReaderGone(error)) return ExitStatus.fine;
-    stderr(`korral: ${error.message}\n`);
+    stderr(`korral: ${printable(error.message)}\n`);
     return error.exitStatus;
   }
-  stderr(`korral: internal error: ${error instanceof Error ? error.message : String(error)}\n`);
+  stderr(`korral: internal error: ${printable(error instanceof Error ? error.message : String(error))}\n`);
   if (process.env.KORRAL_DEBUG !== undefined && error instanceof Error) stderr(`${error.stack}\n`);
   return ExitStatus.internal;
 }
