@@ -1,5 +1,8 @@
 // npm run bench [-- NAME…] [--json]: what is measured, side by side in one run.
+// Each benchmark has a process of its own: what one does to the types that V8 has seen must not slow the next one down.
+import { spawnSync } from "node:child_process";
 import { cpus } from "node:os";
+import { fileURLToPath } from "node:url";
 import { benchDisk } from "./disk.mjs";
 import { benchFilter } from "./filter.mjs";
 import { benchKernel } from "./kernel.mjs";
@@ -16,17 +19,29 @@ for (const name of wanted) {
     process.exit(2);
   }
 }
-const results = {};
-if (!json) console.log(`Node ${process.version}, ${cpus().length} × ${cpus()[0].model}`);
-for (const [name, run] of Object.entries(benchmarks)) {
-  if (wanted.length > 0 && !wanted.includes(name)) continue;
-  results[name] = await run();
-  if (json) continue;
+const names = wanted.length > 0 ? wanted : Object.keys(benchmarks);
+if (json && names.length === 1) {
+  console.log(JSON.stringify({ [names[0]]: await benchmarks[names[0]]() }));
+} else {
+  if (!json) console.log(`Node ${process.version}, ${cpus().length} × ${cpus()[0].model}`);
+  const results = {};
+  for (const name of names) {
+    const self = [...process.execArgv, fileURLToPath(import.meta.url), name, "--json"];
+    const { status, stdout } = spawnSync(process.execPath, self, {
+      stdio: ["ignore", "pipe", "inherit"],
+      encoding: "utf8",
+    });
+    if (status !== 0) process.exit(status ?? 1);
+    Object.assign(results, JSON.parse(stdout));
+    if (!json) show(name, results[name]);
+  }
+  if (json) console.log(JSON.stringify(results));
+}
+
+function show(name, rows) {
   console.log(`\n${name}`);
-  for (const { name: what, value, unit, note } of results[name]) {
-    console.log(
-      `  ${what.padEnd(58)} ${value.toFixed(value < 100 ? 2 : 0).padStart(9)} ${unit.padEnd(12)} ${note ?? ""}`,
-    );
+  for (const { name: what, value, unit, note } of rows) {
+    const digits = value < 100 ? 2 : 0;
+    console.log(`  ${what.padEnd(58)} ${value.toFixed(digits).padStart(9)} ${unit.padEnd(12)} ${note ?? ""}`);
   }
 }
-if (json) console.log(JSON.stringify(results));
