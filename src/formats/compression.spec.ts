@@ -110,4 +110,26 @@ describe("decompress", () => {
     expect(() => decompress(frame(0x01, 0, 7), "x")).toThrow("x needs Zstandard dictionary 7");
     expect(() => decompress(frame(0x00, 0x90), "x")).toThrow("x needs a Zstandard window of 268435456 bytes");
   });
+
+  test("refuses an LZ4 match that reaches into an earlier block of its own", () => {
+    const first = [5, 0, 0, 0, 0x40, 0x61, 0x62, 0x63, 0x64];
+    const block = (distance: number) => [5, 0, 0, 0, 0x10, 0x65, distance, 0, 0];
+    const legacy = (...blocks: number[]) => Uint8Array.from([0x02, 0x21, 0x4c, 0x18, ...blocks]);
+    expect(new TextDecoder().decode(decompress(legacy(...first, ...block(1)), "x"))).toBe("abcdeeeee");
+    for (const distance of [0, 2]) {
+      expect(() => decompress(legacy(...first, ...block(distance)), "x")).toThrow("a match reaches back too far");
+    }
+  });
+
+  test("verifies the size that gzip stores as it does the CRC", () => {
+    const packed = bytesOf(seeds["a.gz"]);
+    for (const [at, what] of [
+      [8, "CRC"],
+      [4, "size"],
+    ] as const) {
+      const wrong = packed.slice();
+      wrong[wrong.length - at] ^= 1;
+      expect(() => decompress(wrong, "x")).toThrow(`the ${what} does not agree with the data`);
+    }
+  });
 });
