@@ -46,8 +46,7 @@ export class PinControlCapability extends Capability<PinControl> {
     for (let i = 0; i < pages.length; i++) {
       if (!pages[i].resident) return demandAll(pages, "pin").then(() => this.pin(request));
     }
-    const frames = new Array<FrameNumber>(pages.length);
-    for (let i = 0; i < pages.length; i++) frames[i] = pages[i].frame;
+    const frames = framesOf(pages);
     const pin = authority.pin(frames, request.offset & PAGE_MASK, request.length, request.access, pool, () => {
       openCapability(this, "pin");
       const now = resolve(request);
@@ -62,7 +61,7 @@ export class PinControlCapability extends Capability<PinControl> {
     const { authority } = openCapability(this, "pin");
     const pages = resolve(request);
     if (!pages.every((page) => page.resident)) throw new ArgumentError("pin", "a page of the range is not in memory");
-    const frames = pages.map((page) => page.frame);
+    const frames = framesOf(pages);
     const offset = request.offset & PAGE_MASK;
     return authority.tryPin(frames, offset, request.length, request.access, request.pool ?? PinPool.solicited);
   }
@@ -81,6 +80,12 @@ export class PinControlCapability extends Capability<PinControl> {
       for (const page of pages) page.interest--;
     }
   }
+}
+
+function framesOf(pages: readonly Page[]): FrameNumber[] {
+  const frames = new Array<FrameNumber>(pages.length);
+  for (let i = 0; i < pages.length; i++) frames[i] = pages[i].frame;
+  return frames;
 }
 
 function resolve(request: PinRequest): Page[] {

@@ -164,7 +164,11 @@ export class PhysicalMemory {
 
   /** The content of these frames is going to change. */
   setDirty(frames: readonly FrameNumber[]): void {
-    for (let i = 0; i < frames.length; i++) this.banks[frames[i] >>> BANK_SHIFT].setDirty(frames[i], true);
+    let bank = this.banks[0];
+    for (let i = 0; i < frames.length; i++) {
+      if (frames[i] >>> BANK_SHIFT !== bank.index) bank = this.bankOf(frames[i]);
+      bank.setDirty(frames[i], true);
+    }
   }
 
   /** The bytes of a frame: a fresh view, so not for hot paths. */

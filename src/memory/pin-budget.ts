@@ -249,9 +249,10 @@ export class PinBudget {
     this.#pools[pool].remove(frames);
     if (authority.limited) authority.counters[pool].remove(frames);
     this.#total.remove(frames);
+    let bank = this.memory.banks[0];
     for (let i = 0; i < frames.length; i++) {
       const frame = frames[i];
-      const bank = this.memory.banks[frame >>> BANK_SHIFT];
+      if (frame >>> BANK_SHIFT !== bank.index) bank = this.memory.bankOf(frame);
       if (bank.state(frame) === FrameState.dying && bank.pinCount(frame) === 0) this.onLastUnpin(frame);
     }
     this.settle(pool);
