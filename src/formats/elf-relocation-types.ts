@@ -52,31 +52,73 @@ export function relocationTypeName(type: number): string {
   return name === undefined ? `relocation type ${type}` : `R_X86_64_${name}`;
 }
 
-/** How a relocation is computed (S + A, or S + A - P) and stored. */
+/**
+ * What a relocation's value is made of, in the psABI's letters; the addend A is added to all. `slot` is a symbol's entry of
+ * the global offset table.
+ */
+export type RelocationTarget =
+  /** S */
+  | "symbol"
+  /** B, and no symbol */
+  | "base"
+  /** G + GOT */
+  | "slot"
+  /** G */
+  | "slot-offset"
+  /** S - GOT */
+  | "symbol-offset"
+  /** GOT */
+  | "table";
+
 export interface RelocationRule {
   readonly bytes: 4 | 8;
+  readonly target: RelocationTarget;
+  /** P is subtracted. */
   readonly relative: boolean;
   readonly lowest: number;
   readonly highest: number;
 }
 
 export const R_X86_64_NONE = 0;
-
+export const R_X86_64_64 = 1;
+export const R_X86_64_PC32 = 2;
+export const R_X86_64_PLT32 = 4;
+export const R_X86_64_IRELATIVE = 37;
 const EXACT = Number.MAX_SAFE_INTEGER;
 const INT32 = 2 ** 31;
 
-/** What kernel modules and freestanding objects are made of. There is one copy of everything, so PLT32 is PC32. */
+/** There is one copy of everything, so PLT32 is PC32, and what is to be bound when first called is bound at once. */
 // biome-ignore format: a table
 export const RELOCATION_RULES: Readonly<Record<number, RelocationRule>> = {
-  1:  { bytes: 8, relative: false, lowest: -EXACT, highest: EXACT },
-  2:  { bytes: 4, relative: true,  lowest: -INT32, highest: INT32 - 1 },
-  4:  { bytes: 4, relative: true,  lowest: -INT32, highest: INT32 - 1 },
-  10: { bytes: 4, relative: false, lowest: 0,      highest: 2 * INT32 - 1 },
-  11: { bytes: 4, relative: false, lowest: -INT32, highest: INT32 - 1 },
-  24: { bytes: 8, relative: true,  lowest: -EXACT, highest: EXACT },
+  1:  { bytes: 8, target: "symbol",        relative: false, lowest: -EXACT, highest: EXACT },
+  2:  { bytes: 4, target: "symbol",        relative: true,  lowest: -INT32, highest: INT32 - 1 },
+  3:  { bytes: 4, target: "slot-offset",   relative: false, lowest: -INT32, highest: INT32 - 1 },
+  4:  { bytes: 4, target: "symbol",        relative: true,  lowest: -INT32, highest: INT32 - 1 },
+  6:  { bytes: 8, target: "symbol",        relative: false, lowest: -EXACT, highest: EXACT },
+  7:  { bytes: 8, target: "symbol",        relative: false, lowest: -EXACT, highest: EXACT },
+  8:  { bytes: 8, target: "base",          relative: false, lowest: -EXACT, highest: EXACT },
+  9:  { bytes: 4, target: "slot",          relative: true,  lowest: -INT32, highest: INT32 - 1 },
+  10: { bytes: 4, target: "symbol",        relative: false, lowest: 0,      highest: 2 * INT32 - 1 },
+  11: { bytes: 4, target: "symbol",        relative: false, lowest: -INT32, highest: INT32 - 1 },
+  24: { bytes: 8, target: "symbol",        relative: true,  lowest: -EXACT, highest: EXACT },
+  25: { bytes: 8, target: "symbol-offset", relative: false, lowest: -EXACT, highest: EXACT },
+  26: { bytes: 4, target: "table",         relative: true,  lowest: -INT32, highest: INT32 - 1 },
+  27: { bytes: 8, target: "slot-offset",   relative: false, lowest: -EXACT, highest: EXACT },
+  28: { bytes: 8, target: "slot",          relative: true,  lowest: -EXACT, highest: EXACT },
+  29: { bytes: 8, target: "table",         relative: true,  lowest: -EXACT, highest: EXACT },
+  30: { bytes: 8, target: "slot-offset",   relative: false, lowest: -EXACT, highest: EXACT },
+  31: { bytes: 8, target: "symbol-offset", relative: false, lowest: -EXACT, highest: EXACT },
+  41: { bytes: 4, target: "slot",          relative: true,  lowest: -INT32, highest: INT32 - 1 },
+  42: { bytes: 4, target: "slot",          relative: true,  lowest: -INT32, highest: INT32 - 1 },
 };
 
-/** What to do about a type without a rule; more than its name is said of those that compilers make by default. */
+/** The relocation has a place in the global offset table. */
+export function needsSlot(type: number): boolean {
+  const target = RELOCATION_RULES[type]?.target;
+  return target === "slot" || target === "slot-offset";
+}
+
+/** What to do about a type that cannot be applied; more than its name is said of those that compilers make by default. */
 export function refusalAdvice(type: number): string {
   const name = NAMES[type] ?? "";
   if (/TLS|DTP|TPOFF/.test(name)) return "thread-local variables are not supported";

@@ -3,7 +3,13 @@ import { UnsupportedError } from "../util/errors.js";
 import { formatGuestAddress, type GuestAddress } from "../util/guest-address.js";
 import type { ElfBytes } from "./elf-bytes.js";
 import { RELA_BYTES, SymbolBinding } from "./elf-constants.js";
-import { R_X86_64_NONE, RELOCATION_RULES, refusalAdvice, relocationTypeName } from "./elf-relocation-types.js";
+import {
+  R_X86_64_NONE,
+  RELOCATION_RULES,
+  type RelocationRule,
+  refusalAdvice,
+  relocationTypeName,
+} from "./elf-relocation-types.js";
 import type { ElfSection } from "./elf-section.js";
 import type { ElfSymbols } from "./elf-symbols.js";
 
@@ -72,6 +78,14 @@ export class ElfRelocations {
 /** The address of a symbol (by its number), null if nobody defines it. */
 export type SymbolResolver = (symbol: number) => GuestAddress | null;
 
+/** What only some relocation types need; those that need what is not there are refused. */
+export interface RelocationExtras {
+  /** The global offset table, and where a symbol's slot (by its number) is in it. */
+  readonly table?: { readonly address: GuestAddress; readonly slot: (symbol: number) => GuestAddress };
+  /** What is to be added to the addresses in a dynamic file. */
+  readonly base?: number;
+}
+
 /**
  * Applies a section's relocations to a copy of its bytes. Weak symbols that nobody defines are 0.
  * @param place the section's bytes where it will run; what comes before a failing relocation is changed
@@ -84,26 +98,67 @@ export function applyRelocations(
   place: Uint8Array,
   address: GuestAddress,
   resolve: SymbolResolver,
+  extras: RelocationExtras = {},
 ): void {
-  const view = new DataView(place.buffer, place.byteOffset, place.byteLength);
   for (let i = 0; i < relocations.count; i++) {
-    const type = relocations.type(i);
-    if (type === R_X86_64_NONE) continue;
-    const rule = RELOCATION_RULES[type];
-    if (rule === undefined) throw unknownType(relocations, type);
-    const offset = relocations.offset(i);
-    if (offset < 0 || offset + rule.bytes > place.length) {
-      throw relocations.file.broken(
-        relocations.fileOffset(i),
-        "elf-relocation",
-        `${relocations.typeName(i)} at ${offset} of a section of ${place.length} bytes`,
-      );
-    }
-    const target = symbolAddress(relocations, relocations.symbol(i), resolve) + relocations.addend(i);
-    const value = rule.relative ? target - (address + offset) : target;
-    if (!(value >= rule.lowest && value <= rule.highest)) throw outOfRange(relocations, i, value);
-    view.setUint32(offset, value >>> 0, true);
-    if (rule.bytes === 8) view.setUint32(offset + 4, Math.floor(value / TWO_TO_32) >>> 0, true);
+    applyRelocation(relocations, i, relocations.offset(i), place, address, resolve, extras);
+  }
+}
+
+/** Applies one relocation, at `offset` of `place`. @throws as `applyRelocations` */
+export function applyRelocation(
+  relocations: ElfRelocations,
+  i: number,
+  offset: number,
+  place: Uint8Array,
+  address: GuestAddress,
+  resolve: SymbolResolver,
+  extras: RelocationExtras,
+): void {
+  const type = relocations.type(i);
+  if (type === R_X86_64_NONE) return;
+  const rule = RELOCATION_RULES[type];
+  if (rule === undefined) throw unknownType(relocations, type);
+  if (offset < 0 || offset + rule.bytes > place.length) {
+    throw relocations.file.broken(
+      relocations.fileOffset(i),
+      "elf-relocation",
+      `${relocations.typeName(i)} at ${offset} of a section of ${place.length} bytes`,
+    );
+  }
+  const target = targetOf(relocations, i, rule, resolve, extras);
+  if (target === null) throw unknownType(relocations, type);
+  const sum = target + relocations.addend(i);
+  const value = rule.relative ? sum - (address + offset) : sum;
+  if (!(value >= rule.lowest && value <= rule.highest)) throw outOfRange(relocations, i, value);
+  const view = new DataView(place.buffer, place.byteOffset, place.byteLength);
+  view.setUint32(offset, value >>> 0, true);
+  if (rule.bytes === 8) view.setUint32(offset + 4, Math.floor(value / TWO_TO_32) >>> 0, true);
+}
+
+/** What the addend is added to, null if there is no such thing here. */
+function targetOf(
+  relocations: ElfRelocations,
+  i: number,
+  rule: RelocationRule,
+  resolve: SymbolResolver,
+  { table, base }: RelocationExtras,
+): number | null {
+  switch (rule.target) {
+    case "symbol":
+      return symbolAddress(relocations, relocations.symbol(i), resolve);
+    case "base":
+      return base ?? null;
+    case "table":
+      return table?.address ?? null;
+    case "symbol-offset":
+      if (table === undefined) return null;
+      return symbolAddress(relocations, relocations.symbol(i), resolve) - table.address;
+    case "slot":
+      return table?.slot(relocations.symbol(i)) ?? null;
+    case "slot-offset":
+      if (table === undefined) return null;
+      return table.slot(relocations.symbol(i)) - table.address;
   }
 }
 
