@@ -1,5 +1,13 @@
 import { describe, expect, it } from "vitest";
-import { conditionFromFlags, conditionFromLanes, conditionLanes, definedLanes, laneFromFlags } from "./flags.js";
+import {
+  conditionFromFlags,
+  conditionFromLanes,
+  conditionLanes,
+  definedLanes,
+  flagValues32,
+  flagValues64,
+  laneFromFlags,
+} from "./flags.js";
 import type { ConditionCode } from "./instruction.js";
 import { CONDITIONS } from "./instruction.js";
 import type { Expr, Flags, FlagsOperation, Lane } from "./ir.js";
@@ -137,6 +145,21 @@ describe.each(OPERATIONS)("flags of %s", (op) => {
             if (run(sample) !== expected) wrong.push(`${name} of ${a}, ${b}, ${carryIn}`);
           }
         }
+    expect(wrong).toEqual([]);
+  });
+
+  it.each(SIZES)("on %i bytes are the same in numbers", (bytes) => {
+    const wrong: string[] = [];
+    for (const a of operands(bytes))
+      for (const b of operands(bytes)) {
+        const { r, flags, ...sample } = reference(op, bytes, a, b, 1n);
+        const mask =
+          bytes === 8
+            ? flagValues64(op, BigInt.asIntN(64, a), sample.b, r)
+            : flagValues32(op, bytes, Number(a), Number(sample.b), Number(r));
+        const expected = LANES.reduce((sum, lane) => sum | (flags.get(lane) === true ? lane : 0), 0) & definedLanes(op);
+        if (mask !== expected) wrong.push(`${mask} of ${a}, ${b}`);
+      }
     expect(wrong).toEqual([]);
   });
 

@@ -252,3 +252,56 @@ function lessOrEqual(flags: Flags, negated: boolean): Expr {
       return op2(negated ? "i32.and" : "i32.or", equalsZero(r, negated), less(flags, negated));
   }
 }
+
+/** The flags that the operation defines, as a mask, from numbers whose low `bytes` (1, 2 or 4) count. */
+export function flagValues32(op: FlagsOperation, bytes: 1 | 2 | 4, a: number, b: number, r: number): number {
+  const up = 32 - bytes * 8;
+  const second = byOne(op) ? 1 : b;
+  return flagValues(op, a << up, second << up, r << up, a ^ second ^ r, r, r << up === 0);
+}
+
+/** The flags that the operation defines, as a mask, from 64 bits. */
+export function flagValues64(op: FlagsOperation, a: bigint, b: bigint, r: bigint): number {
+  const second = byOne(op) ? 1n : b;
+  const carriesIntoLow = lower(a) ^ lower(second) ^ lower(r);
+  return flagValues(op, upper(a), upper(second), upper(r), carriesIntoLow, lower(r), BigInt.asUintN(64, r) === 0n);
+}
+
+const byOne = (op: FlagsOperation): boolean => op === "inc" || op === "dec";
+const upper = (value: bigint): number => Number(BigInt.asIntN(32, value >> 32n));
+const lower = (value: bigint): number => Number(BigInt.asIntN(32, value));
+
+/** @param a, b, r operands and result, moved up so that their top bit is bit 31 */
+function flagValues(
+  op: FlagsOperation,
+  a: number,
+  b: number,
+  r: number,
+  carriesIntoLow: number,
+  low: number,
+  isZero: boolean,
+): number {
+  let parityOfLow = low ^ (low >> 4);
+  parityOfLow ^= parityOfLow >> 2;
+  const flags = (r < 0 ? SF : 0) | (isZero ? ZF : 0) | (((parityOfLow ^ (parityOfLow >> 1)) & 1) === 0 ? PF : 0);
+  switch (op) {
+    case "logic":
+    case "result":
+      return flags;
+    case "inc":
+    case "dec":
+    case "add":
+    case "adc":
+    case "sub":
+    case "sbb": {
+      const minus = op === "sub" || op === "sbb" || op === "dec";
+      const carries = minus ? (~a & b) | ((~a | b) & r) : (a & b) | ((a | b) & ~r);
+      return (
+        flags |
+        ((carries ^ (carries << 1)) < 0 ? OF : 0) |
+        ((carriesIntoLow & 16) !== 0 ? AF : 0) |
+        (carries < 0 && DEFINED[op] === ARITHMETIC_FLAGS ? CF : 0)
+      );
+    }
+  }
+}
