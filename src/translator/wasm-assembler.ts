@@ -1,5 +1,5 @@
-import type { MemoryOperation, PlainOperation } from "./wasm-opcodes.js";
-import { CONTROL, MEMORY_ACCESS, PLAIN, PREFIXED } from "./wasm-opcodes.js";
+import type { MemoryOperation, PlainOperation, VectorAccess, VectorOperation } from "./wasm-opcodes.js";
+import { CONTROL, MEMORY_ACCESS, PLAIN, PREFIXED, VECTOR, VECTOR_ACCESS } from "./wasm-opcodes.js";
 
 /**
  * Assembles WebAssembly modules, byte by byte, after the core specification, chapter "Binary Format". It checks
@@ -40,6 +40,10 @@ export class ByteWriter {
 
   finish(): Uint8Array<ArrayBuffer> {
     return this.bytes.slice(0, this.used);
+  }
+
+  clear(): void {
+    this.used = 0;
   }
 
   byte(value: number): void {
@@ -139,6 +143,21 @@ export class FunctionBody {
   /** @param alignment the exponent of the alignment that is promised; 0 promises nothing and is never wrong */
   memory(operation: MemoryOperation, offset = 0, alignment = 0): void {
     this.code.byte(MEMORY_ACCESS[operation]);
+    this.code.u32(alignment);
+    this.code.u32(offset);
+  }
+
+  /** @param immediate the lane, the 16 lanes of a shuffle, or the 16 bytes of a constant: what the operation encodes */
+  vector(operation: VectorOperation, immediate: readonly number[] = []): void {
+    this.code.byte(CONTROL.vectorPrefix);
+    this.code.u32(VECTOR[operation]);
+    this.code.raw(immediate);
+  }
+
+  /** @param alignment like that of `memory` */
+  vectorMemory(operation: VectorAccess, offset = 0, alignment = 0): void {
+    this.code.byte(CONTROL.vectorPrefix);
+    this.code.u32(VECTOR_ACCESS[operation]);
     this.code.u32(alignment);
     this.code.u32(offset);
   }
@@ -290,6 +309,29 @@ export class FunctionBody {
     writer.raw(this.code.finish());
     writer.byte(CONTROL.end);
     return writer.finish();
+  }
+
+  /**
+   * The end of a block around the whole body that is not there yet: number 0 is the innermost. `surround` writes them
+   * when it is known how many there are.
+   */
+  outer(number: number): Label {
+    return (-1 - number) as Label;
+  }
+
+  /**
+   * Puts what was written so far inside blocks, one for each of `tails`, which write what follows the end of theirs:
+   * the first is the innermost.
+   */
+  surround(tails: readonly (() => void)[]): void {
+    const inner = this.code.finish();
+    this.code.clear();
+    for (const _ of tails) this.enter("block", undefined);
+    this.code.raw(inner);
+    for (const tail of tails) {
+      this.end();
+      tail();
+    }
   }
 
   private indexed(operation: keyof typeof CONTROL, index: number): void {
