@@ -55,6 +55,11 @@ export class ElfSymbols {
     }
   }
 
+  /** Where a symbol lies in the file, for messages. */
+  fileOffset(symbol: number): number {
+    return this.#at(symbol);
+  }
+
   /** @throws ElfError */
   name(symbol: number): string {
     const at = this.#at(symbol);
