@@ -7,8 +7,16 @@ import { benchDisk } from "./disk.mjs";
 import { benchFilter } from "./filter.mjs";
 import { benchKernel } from "./kernel.mjs";
 import { benchNic } from "./nic.mjs";
+import { show } from "./show.mjs";
+import { benchTranslator } from "./translator.mjs";
 
-const benchmarks = { kernel: benchKernel, filter: benchFilter, nic: benchNic, disk: benchDisk };
+const benchmarks = {
+  kernel: benchKernel,
+  filter: benchFilter,
+  nic: benchNic,
+  disk: benchDisk,
+  translator: benchTranslator,
+};
 
 const args = process.argv.slice(2);
 const json = args.includes("--json");
@@ -36,12 +44,4 @@ if (json && names.length === 1) {
     if (!json) show(name, results[name]);
   }
   if (json) console.log(JSON.stringify(results));
-}
-
-function show(name, rows) {
-  console.log(`\n${name}`);
-  for (const { name: what, value, unit, note } of rows) {
-    const digits = value < 100 ? 2 : 0;
-    console.log(`  ${what.padEnd(58)} ${value.toFixed(digits).padStart(9)} ${unit.padEnd(12)} ${note ?? ""}`);
-  }
 }
