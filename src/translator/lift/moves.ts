@@ -1,14 +1,16 @@
-import { CONDITIONS, type Instruction, type Operand, type Width } from "../instruction.js";
+import { CONDITIONS, type Instruction, type Operand, RAX, RDX, type Width } from "../instruction.js";
 import type { Expr } from "../ir.js";
-import { condition, extendS, extendU, select } from "../ir.js";
+import { arith, condition, extendS, extendU, select } from "../ir.js";
 import type { LifterTable, StepBuilder } from "./builder.js";
 import {
   addressOf,
   effectiveAddress,
+  numberOf,
   operandWidth,
   read,
   readForWrite,
   readRegister,
+  register,
   sameRegister,
   setResult,
   signExtended,
@@ -73,11 +75,19 @@ const extendAccumulator =
   (steps: StepBuilder): void => {
     const half = extended(
       steps,
-      { kind: "register", register: 0, width: (width / 2) as Width, high: false },
+      { kind: "register", register: RAX, width: (width / 2) as Width, high: false },
       width,
       true,
     );
-    steps.set(0, width, half);
+    steps.set(RAX, width, half);
+  };
+
+/** The sign of the accumulator into all of the data register. */
+const extendIntoData =
+  (width: 2 | 4 | 8) =>
+  (steps: StepBuilder): void => {
+    const value = signExtended(register(RAX, width), width);
+    steps.set(RDX, width, arith("shr_s", value, numberOf(typeOf(width), width === 8 ? 63 : 31)));
   };
 
 export const MOVES: LifterTable = {
@@ -92,6 +102,9 @@ export const MOVES: LifterTable = {
   cbw: extendAccumulator(2),
   cwde: extendAccumulator(4),
   cdqe: extendAccumulator(8),
+  cwd: extendIntoData(2),
+  cdq: extendIntoData(4),
+  cqo: extendIntoData(8),
   ...Object.fromEntries(CONDITIONS.map((code) => [`cmov${code}`, cmov])),
   ...Object.fromEntries(CONDITIONS.map((code) => [`set${code}`, setcc])),
 };
