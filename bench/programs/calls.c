@@ -1,4 +1,4 @@
-/* Code that does little but call: leaves, recursion, arguments on the stack, tables of functions, jumps instead of calls. */
+/* Code that does little but call: leaves, recursion, arguments on the stack, tables of functions, jumps for calls. */
 #include "program.h"
 
 enum { NODES = 511 };

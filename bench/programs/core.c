@@ -34,8 +34,10 @@ static char text[TEXT + 1];
 static u32 text_length;
 
 static void fill_text(u32 seed) {
-  static const char *const numbers[] = {"5012",  "-874", "+6912", "0",       "35.54400", ".1234500", "-110.700", "+0.64400",
-                                        "5.5e+3", "-.123e-2", "-87e+832", "+0.6e-12", "T0.3e-1F", "-T.T++Tq", "1T3.4e4z", "34.0e-T^"};
+  static const char *const numbers[] = {
+      "5012",   "-874",     "+6912",    "0",        "35.54400", ".1234500", "-110.700", "+0.64400",
+      "5.5e+3", "-.123e-2", "-87e+832", "+0.6e-12", "T0.3e-1F", "-T.T++Tq", "1T3.4e4z", "34.0e-T^",
+  };
   u32 random = seed, at = 0;
   for (;;) {
     u32 choice = next_random(&random);

@@ -20,13 +20,15 @@ static const char source[] =
     "  }\n"
     "  return put(at->next, \"a \\\"name\\\"\\n\", 9) <= 0 && !at->used;\n"
     "}\n"
-    "unsigned crc(unsigned char *p, unsigned n) { unsigned c = ~0u; do { c ^= *p++; c >>= 1; } while (--n); return c; }\n";
+    "unsigned crc(unsigned char *p, unsigned n) {\n"
+    "  unsigned c = ~0u; do { c ^= *p++; c >>= 1; } while (--n); return c;\n"
+    "}\n";
 
 static char text[sizeof source];
 
 enum token {
-  END, NAME, KEYWORD, NUMBER, STRING, CHARACTER, PUNCTUATION, ASSIGNMENT, COMPARISON, LOGIC, SHIFT, STEP, ARROW, DIRECTIVE,
-  UNKNOWN, TOKENS
+  END, NAME, KEYWORD, NUMBER, STRING, CHARACTER, PUNCTUATION, ASSIGNMENT, COMPARISON, LOGIC, SHIFT, STEP, ARROW,
+  DIRECTIVE, UNKNOWN, TOKENS
 };
 
 struct lexer {
@@ -55,7 +57,8 @@ static int is_keyword(const char *name, u32 length) {
     case 'i': return is_same(name, "if", length) || is_same(name, "int", length);
     case 'l': return is_same(name, "long", length);
     case 'r': return is_same(name, "return", length);
-    case 's': return is_same(name, "static", length) || is_same(name, "struct", length) || is_same(name, "switch", length);
+    case 's':
+      return is_same(name, "static", length) || is_same(name, "struct", length) || is_same(name, "switch", length);
     case 'u': return is_same(name, "unsigned", length);
     case 'w': return is_same(name, "while", length);
     default: return 0;

@@ -4,7 +4,8 @@
  */
 #include "program.h"
 
-enum { RING = 256, PACKETS = 768, BUFFER = 2048, HEADER = 64, FRAGMENTS = 3, COPY_BELOW = 256, BUDGET = 64, REFILL = 16 };
+enum { RING = 256, PACKETS = 768, BUFFER = 2048, HEADER = 64, FRAGMENTS = 3 };
+enum { COPY_BELOW = 256, BUDGET = 64, REFILL = 16 };
 enum { DONE = 1, END_OF_PACKET = 2, BAD_CHECKSUM = 4 };
 enum { TX_LAST = 1, TX_REPORT = 8, TX_CHECKSUM = 4 };
 enum { RX_CRC_ERROR = 1, RX_LENGTH_ERROR = 16 };
