@@ -260,16 +260,20 @@ export function flagValues32(op: FlagsOperation, bytes: 1 | 2 | 4, a: number, b:
   return flagValues(op, a << up, second << up, r << up, a ^ second ^ r, r, r << up === 0);
 }
 
+/** Where bigints come apart into halves without making others. */
+const wholes = new BigInt64Array(3);
+const halves = new Int32Array(wholes.buffer);
+
 /** The flags that the operation defines, as a mask, from 64 bits. */
 export function flagValues64(op: FlagsOperation, a: bigint, b: bigint, r: bigint): number {
-  const second = byOne(op) ? 1n : b;
-  const carriesIntoLow = lower(a) ^ lower(second) ^ lower(r);
-  return flagValues(op, upper(a), upper(second), upper(r), carriesIntoLow, lower(r), BigInt.asUintN(64, r) === 0n);
+  wholes[0] = a;
+  wholes[1] = byOne(op) ? 1n : b;
+  wholes[2] = r;
+  const [aLow, aHigh, bLow, bHigh, low, high] = halves;
+  return flagValues(op, aHigh, bHigh, high, aLow ^ bLow ^ low, low, (low | high) === 0);
 }
 
 const byOne = (op: FlagsOperation): boolean => op === "inc" || op === "dec";
-const upper = (value: bigint): number => Number(BigInt.asIntN(32, value >> 32n));
-const lower = (value: bigint): number => Number(BigInt.asIntN(32, value));
 
 /** @param a, b, r operands and result, moved up so that their top bit is bit 31 */
 function flagValues(
