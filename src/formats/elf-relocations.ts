@@ -118,7 +118,7 @@ export function applyRelocation(
   const type = relocations.type(i);
   if (type === R_X86_64_NONE) return;
   const rule = RELOCATION_RULES[type];
-  if (rule === undefined) throw unknownType(relocations, type);
+  if (rule === undefined) throw unsupportedRelocation(relocations, i);
   if (offset < 0 || offset + rule.bytes > place.length) {
     throw relocations.file.broken(
       relocations.fileOffset(i),
@@ -127,7 +127,7 @@ export function applyRelocation(
     );
   }
   const target = targetOf(relocations, i, rule, resolve, extras);
-  if (target === null) throw unknownType(relocations, type);
+  if (target === null) throw unsupportedRelocation(relocations, i);
   const sum = target + relocations.addend(i);
   const value = rule.relative ? sum - (address + offset) : sum;
   if (!(value >= rule.lowest && value <= rule.highest)) throw outOfRange(relocations, i, value);
@@ -174,10 +174,12 @@ function symbolAddress(relocations: ElfRelocations, symbol: number, resolve: Sym
   );
 }
 
-function unknownType(relocations: ElfRelocations, type: number): UnsupportedError {
+/** What is to be thrown for a type that cannot be applied. */
+export function unsupportedRelocation(relocations: ElfRelocations, i: number): UnsupportedError {
+  const advice = refusalAdvice(relocations.type(i));
   return new UnsupportedError(
     "elf-relocation-type",
-    `${relocations.file.name}: ${sectionName(relocations)} has ${relocationTypeName(type)}, which cannot be applied: ${refusalAdvice(type)}`,
+    `${relocations.file.name}: ${sectionName(relocations)} has ${relocations.typeName(i)}, which cannot be applied: ${advice}`,
   );
 }
 

@@ -2,7 +2,7 @@ import type { ElfFile } from "../formats/elf.js";
 import { ElfError } from "../formats/elf-bytes.js";
 import { ElfType, SegmentFlag, SegmentType, SymbolType } from "../formats/elf-constants.js";
 import { R_X86_64_IRELATIVE, R_X86_64_NONE, RELOCATION_RULES } from "../formats/elf-relocation-types.js";
-import { applyRelocation, type ElfRelocations } from "../formats/elf-relocations.js";
+import { applyRelocation, type ElfRelocations, unsupportedRelocation } from "../formats/elf-relocations.js";
 import type { ElfSegment } from "../formats/elf-segment.js";
 import { type ElfSymbols, SymbolSection } from "../formats/elf-symbols.js";
 import { UnsupportedError } from "../util/errors.js";
@@ -163,6 +163,8 @@ class PlacedSegments {
     for (let i = 0; i < list.count; i++) {
       const type = list.type(i);
       if (type === R_X86_64_NONE) continue;
+      const rule = RELOCATION_RULES[type];
+      if (rule === undefined && type !== R_X86_64_IRELATIVE) throw unsupportedRelocation(list, i);
       const place = this.#address(list.offset(i));
       const segment = this.#segments[lastNotAbove(this.#segments, (one) => one.address, place)];
       if (segment === undefined || place >= segment.address + segment.bytes.length) {
@@ -176,7 +178,6 @@ class PlacedSegments {
       const offset = place - address;
       if (type === R_X86_64_IRELATIVE) this.#relocateIndirect(list, i, bytes.subarray(offset));
       else applyRelocation(list, i, offset, bytes, address, resolve, { base: this.base });
-      const rule = RELOCATION_RULES[type];
       if (rule?.bytes === 8 && !rule.relative) collector.add(wordAt(bytes, offset), "data", name);
     }
   }
