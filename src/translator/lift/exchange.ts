@@ -1,4 +1,4 @@
-import type { Instruction, MemoryOperand } from "../instruction.js";
+import type { Instruction, MemoryOperand, RegisterOperand } from "../instruction.js";
 import { RAX, RBX, RCX, RDX } from "../instruction.js";
 import type { Address, Expr } from "../ir.js";
 import { arith, extendU, field, i64, op2, select, wrap, ZF } from "../ir.js";
@@ -10,6 +10,7 @@ import {
   operandWidth,
   read,
   readForWrite,
+  readRegister,
   register,
   sameRegister,
   setResult,
@@ -29,20 +30,30 @@ function xadd(steps: StepBuilder, instruction: Instruction): void {
   setResult(steps, target, r);
 }
 
-/** Memory is written in any case, with what it held if the comparison fails. */
+/**
+ * A failed comparison writes to memory what it held, but of a register nothing (AMD APM volume 3, CMPXCHG): then its
+ * high half stays, as that of RAX does otherwise.
+ */
 function cmpxchg(steps: StepBuilder, instruction: Instruction): void {
   const width = operandWidth(instruction);
   const [target, source] = instruction.operands;
   const b = readForWrite(steps, target, width);
   const a = steps.let(zeroExtended(register(RAX, width), width));
   const equal = steps.let(arith("eq", a, b));
-  const r = steps.let(select(equal, read(steps, source, width), b));
-  storeResult(steps, target, width, r);
+  const replacement = read(steps, source, width);
+  storeResult(steps, target, width, select(equal, replacement, b));
+  const r = target.kind === "register" ? steps.let(registerIf(equal, target, replacement)) : b;
   steps.flags("sub", width, a, b, steps.let(zeroExtended(arith("sub", a, b), width)));
   if (width < 4) steps.set(RAX, width, b);
   else steps.set(RAX, 8, select(equal, register(RAX, 8), extendU(b)));
-  setResult(steps, target, r);
+  if (target.kind === "register") steps.set(target.register, width < 4 ? width : 8, r, target.high);
 }
+
+/** All that a register is, or `value` if `equal`. */
+const registerIf = (equal: Expr, target: RegisterOperand, value: Expr): Expr =>
+  target.width < 4
+    ? select(equal, value, readRegister(target))
+    : select(equal, extendU(value), register(target.register, 8));
 
 /** The halves of EDX:EAX or RDX:RAX that a failed comparison sets; a successful one leaves all of them. */
 function setPair(steps: StepBuilder, equal: Expr, low: Expr, high: Expr): void {
