@@ -1,9 +1,9 @@
 import type { Instruction, MemoryOperand, Operand } from "../instruction.js";
 import { RBP, RSP } from "../instruction.js";
 import type { Expr } from "../ir.js";
-import { i64, op2 } from "../ir.js";
+import { i64, op2, wrap } from "../ir.js";
 import type { Lifter, LifterTable, StepBuilder } from "./builder.js";
-import { addressOf, at, immediate, read, register, setResult, typeOf, widthOf } from "./operands.js";
+import { addressOf, at, read, register, setResult, typeOf, widthOf } from "./operands.js";
 
 const stack = register(RSP, 8);
 const frame = register(RBP, 8);
@@ -72,7 +72,7 @@ const enter =
     // Intel SDM volume 2, ENTER: the last value of RSP must be a place that could be written.
     steps.probe(at(top), width, true);
     steps.set(RSP, 8, top);
-    steps.set(RBP, width, width === 8 ? pointer : op2("i64.and", pointer, immediate(0xffffn, 8)));
+    steps.set(RBP, width, width === 8 ? pointer : wrap(pointer));
   };
 
 export const STACK: LifterTable = {
