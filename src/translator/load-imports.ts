@@ -1,3 +1,4 @@
+import { ElfError } from "../formats/elf-bytes.js";
 import { SymbolBinding, SymbolType } from "../formats/elf-constants.js";
 import type { ElfSymbols } from "../formats/elf-symbols.js";
 import type { GuestAddress } from "../util/guest-address.js";
@@ -20,6 +21,7 @@ export class ImportArea {
   readonly #indirect = new Map<string, GuestAddress>();
 
   constructor(
+    private readonly file: string,
     private readonly start: GuestAddress,
     private readonly resolve: ImportResolver,
   ) {}
@@ -27,6 +29,14 @@ export class ImportArea {
   /** @returns null for a weak symbol that nobody defines. @throws ElfError */
   addressOf(table: ElfSymbols, symbol: number): GuestAddress | null {
     const name = table.name(symbol);
+    if (name === "") {
+      throw new ElfError(
+        this.file,
+        table.fileOffset(symbol),
+        "load-symbol",
+        "a symbol without name or definition is used",
+      );
+    }
     let answer = this.#answers.get(name);
     if (answer === undefined) {
       answer = this.resolve(name);
@@ -61,14 +71,14 @@ export class ImportArea {
   }
 }
 
-/** The undefined symbols of a table, each name once. @throws ElfError */
-export function plannedImports(table: ElfSymbols | null): PlannedImport[] {
+/** The undefined symbols of a table, each name once, but for `own`. @throws ElfError */
+export function plannedImports(table: ElfSymbols | null, own = ""): PlannedImport[] {
   const imports = new Map<string, PlannedImport>();
   if (table === null) return [];
   for (const symbol of table.undefined()) {
     const name = table.name(symbol);
     const weak = table.binding(symbol) === SymbolBinding.weak;
-    if (name !== OFFSET_TABLE && imports.get(name)?.weak !== false) imports.set(name, { name, weak });
+    if (name !== own && imports.get(name)?.weak !== false) imports.set(name, { name, weak });
   }
   return [...imports.values()];
 }

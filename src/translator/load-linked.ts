@@ -29,9 +29,10 @@ export function planLinked(elf: ElfFile): ObjectPlan {
   const start = alignDown(segments[0].address, alignment) as GuestAddress;
   const last = segments[segments.length - 1];
   const importOffset = alignUp(last.address + last.memorySize - start, PAGE) + PAGE;
-  const imports = lists.length === 0 ? [] : plannedImports(elf.dynamicSymbols);
-  const stubs = imports.length + indirectFunctions(elf.dynamicSymbols) + indirectRelocations(lists);
-  const size = importOffset + IMPORT_STRIDE * stubs;
+  const tables = [...new Set(lists.map(({ symbols }) => symbols))];
+  const imports = tables.flatMap((table) => plannedImports(table));
+  const indirect = tables.reduce((sum, table) => sum + indirectFunctions(table), indirectRelocations(lists));
+  const size = importOffset + IMPORT_STRIDE * (imports.length + indirect);
   checkImageSize({ file: elf.name, part: "its imports", offset: 0 }, size);
   return {
     name: elf.name,
@@ -117,7 +118,7 @@ class PlacedSegments {
     resolve: ImportResolver,
   ) {
     this.#table = elf.symbols ?? elf.dynamicSymbols;
-    this.#imports = new ImportArea(imports as GuestAddress, resolve);
+    this.#imports = new ImportArea(elf.name, imports as GuestAddress, resolve);
     this.#segments = segments.map(({ index, flags, address, memorySize, data }) => ({
       name: `segment ${index}`,
       address: this.#address(address),
@@ -150,12 +151,20 @@ class PlacedSegments {
       segments: [...this.#segments, ...this.#imports.segments],
       symbols: new LoadedSymbols({ file: elf.name, table, address, section, at }),
       entry,
-      functions: functionsOf(elf, table, address, (one) => this.#address(one.address)),
+      functions: functionsOf(elf, table, address, (one) => this.#address(one.address)).filter(
+        (one) => this.#segmentOf(one.address, one.size)?.execute === true,
+      ),
       imports: this.#imports.list,
       codeReferences: collector.list(),
       referencesComplete: false,
       importAt: (place) => this.#imports.at(place),
     };
+  }
+
+  /** The segment that holds all of these bytes. */
+  #segmentOf(address: GuestAddress, size: number): LoadedSegment | undefined {
+    const segment = this.#segments[lastNotAbove(this.#segments, (one) => one.address, address)];
+    return segment === undefined || address + size > segment.address + segment.size ? undefined : segment;
   }
 
   #relocate(list: ElfRelocations, collector: ReferenceCollector): void {
@@ -166,7 +175,7 @@ class PlacedSegments {
       const rule = RELOCATION_RULES[type];
       if (rule === undefined && type !== R_X86_64_IRELATIVE) throw unsupportedRelocation(list, i);
       const place = this.#address(list.offset(i));
-      const segment = this.#segments[lastNotAbove(this.#segments, (one) => one.address, place)];
+      const segment = this.#segmentOf(place, 0);
       if (segment === undefined || place >= segment.address + segment.bytes.length) {
         throw list.file.broken(
           list.fileOffset(i),

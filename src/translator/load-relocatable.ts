@@ -22,7 +22,7 @@ const MODULE_SECTIONS = [".modinfo", ".gnu.linkonce.this_module"];
 export function planRelocatable(elf: ElfFile): ObjectPlan {
   const isModule = MODULE_SECTIONS.some((name) => elf.section(name) !== null);
   const layout = layOut(elf);
-  const imports = plannedImports(elf.symbols);
+  const imports = plannedImports(elf.symbols, layout.table === null ? "" : OFFSET_TABLE);
   const size = layout.importOffset + IMPORT_STRIDE * (imports.length + indirectFunctions(elf.symbols));
   checkImageSize({ file: elf.name, part: "its imports", offset: 0 }, size);
   return {
@@ -53,7 +53,7 @@ class PlacedSections {
   ) {
     const { table, importOffset, slots } = layout;
     this.#table = elf.symbols;
-    this.#imports = new ImportArea(this.#address(importOffset), resolve);
+    this.#imports = new ImportArea(elf.name, this.#address(importOffset), resolve);
     if (table === null) {
       this.#extras = {};
     } else {

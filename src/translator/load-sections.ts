@@ -147,6 +147,10 @@ function slotsOf(elf: ElfFile): Map<number, number> | null {
   let needed = false;
   for (const list of elf.relocations()) {
     if (list.target?.allocated !== true) continue;
+    if (list.symbols !== null && list.symbols !== elf.symbols) {
+      const offset = list.section.headerOffset + 40;
+      throw new ElfError(elf.name, offset, "load-symbols", `${list.section.name} refers to a second table of symbols`);
+    }
     for (let i = 0; i < list.count; i++) {
       const type = list.type(i);
       if ((RELOCATION_RULES[type]?.target ?? "symbol") === "symbol") continue;

@@ -1,8 +1,10 @@
-// The ELF and module readers on damaged files: they say what is wrong and where, or read on; never anything else.
+// The ELF and module readers and the loader on damaged files: they say what is wrong and where, or read on, never
+// anything else.
 import assert from "node:assert/strict";
 import { ElfFile } from "../../dist/formats/elf.js";
 import { applyRelocations } from "../../dist/formats/elf-relocations.js";
 import { KernelModule } from "../../dist/formats/kernel-module.js";
+import { placeObject, planObject } from "../../dist/translator/load-object.js";
 import { KorralError } from "../../dist/util/errors.js";
 
 export const name = "elf";
@@ -63,11 +65,15 @@ export function run(rng) {
     const symbols = [0, 1, 2, 3].map((i) =>
       symbol(i === 0 ? 0 : names.at(i - 1), pick([1, 2, 0x12]), i === 0 ? 0 : pick([1, 0xfff1]), 16 * i, high, 16),
     );
-    return file(2, [
-      { name: ".text", type: 1, flags: 6, data: text, address: 0x1000, high },
-      { name: ".bss", type: 8, flags: 3, data: new Uint8Array(0), size: 4096, address: 0x2000, high },
+    const relocations = Array.from({ length: below(4) }, () =>
+      words(0x401000 + below(64), 0, pick([1, 6, 7, 8, 37, 5]), below(5), 0x400000 + below(0x3000), high),
+    );
+    return file(pick([2, 3]), [
+      { name: ".text", type: 1, flags: 6, data: text, address: 0x401000, high },
+      { name: ".bss", type: 8, flags: 3, data: new Uint8Array(0), size: 4096, address: 0x402000, high },
       { name: ".symtab", type: 2, data: join(...symbols), link: 4, info: 1, entry: 24 },
       { name: ".strtab", type: 3, data: names.bytes },
+      { name: ".rela.dyn", type: 4, flags: 2, data: join(...relocations), link: 3, entry: 24 },
     ]);
   }
 
@@ -81,7 +87,14 @@ export function run(rng) {
     const relocations = [];
     for (let i = below(6); i > 0; i--)
       relocations.push(
-        words(below(64), 0, pick([1, 2, 4, 10, 11, 24, 42, 99]), below(5), rng(), pick([0, 0xffffffff])),
+        words(
+          below(64),
+          0,
+          pick([1, 2, 3, 4, 9, 10, 11, 24, 25, 26, 31, 42, 99]),
+          below(5),
+          rng(),
+          pick([0, 0xffffffff]),
+        ),
       );
     const exported = [0, 1, 2].map((i) => words(4 * i, 0, 2, i === 0 ? 3 : 5, i === 1 ? 7 : 0, 0));
     const parameter = words(0, 0, 1, 5, 1, 0);
@@ -135,7 +148,7 @@ export function run(rng) {
 
 function outcome(bytes) {
   const seen = [];
-  for (const use of [walk, loadModule]) {
+  for (const use of [walk, loadModule, place]) {
     try {
       use(bytes, seen);
     } catch (error) {
@@ -196,6 +209,27 @@ function loadModule(bytes, seen) {
   seen.push(module.signature?.signer, module.versions.size);
 }
 
+function place(bytes, seen) {
+  const plan = planObject(bytes, "fuzzed");
+  const loaded = placeObject(plan, plan.space, plan.address, (name) => (name === "kfree" ? plan.address : null));
+  let copied = 0;
+  let end = plan.address;
+  for (const segment of loaded.segments) {
+    assert.ok(segment.address >= end && segment.bytes.length <= segment.size, "segments on top of each other");
+    end = segment.address + segment.size;
+    if (segment.name !== "imports") copied += segment.bytes.length;
+  }
+  assert.ok(end <= plan.address + plan.size, "more than was planned");
+  assert.ok(copied <= 2 * bytes.length, "more than the file has");
+  for (const { address, size } of loaded.functions) {
+    const home = loaded.segments.find((one) => address >= one.address && address + size <= one.address + one.size);
+    assert.ok(size > 0 && home?.execute === true, "a function that is no code");
+  }
+  for (const one of loaded.imports) assert.equal(loaded.importAt(one.address), one);
+  for (const name of ["init_module", "mine", "main"]) seen.push(attempt(() => loaded.symbols.get(name)));
+  seen.push(loaded.functions, loaded.codeReferences, loaded.imports, loaded.entry, loaded.segments);
+}
+
 /** A value, or what is wrong with it. */
 function attempt(action) {
   try {
@@ -220,8 +254,8 @@ function file(type, given) {
     parts.push(padded);
     at += padded.length;
   }
-  const segments = type === 2 ? 1 : 0;
-  const segment = words(1, 5, 64, 0, 0x1000, 0, 0x1000, 0, 64, 0, 8192, 0, 4096, 0);
+  const segments = type === 1 ? 0 : 1;
+  const segment = words(1, 5, 64, 0, 0x401000, 0, 0x401000, 0, 64, 0, 8192, 0, 4096, 0);
   const header = new Uint8Array(64);
   header.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1]);
   const view = new DataView(header.buffer);
