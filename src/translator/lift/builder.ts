@@ -48,6 +48,10 @@ export class StepBuilder {
     this.#steps.push({ kind: "set", register, width, high, value });
   }
 
+  setXmm(register: number, value: Expr): void {
+    this.#steps.push({ kind: "setXmm", register, value });
+  }
+
   flags(op: FlagsOperation, bytes: 1 | 2 | 4 | 8, a: Expr, b: Expr, r: Expr): void {
     this.#steps.push({ kind: "flags", flags: { op, bytes, a, b, r } });
   }
@@ -61,8 +65,8 @@ export class StepBuilder {
     for (const lane of LANES) if ((lanes & lane) !== 0) this.lane(lane, ZERO);
   }
 
-  /** All flags undefined. */
-  undefinedFlags(): void {
+  /** All flags 0, in one step: the result 1 is neither zero nor negative nor of even parity. */
+  clearFlags(): void {
     this.flags("logic", 4, ONE, ONE, ONE);
   }
 

@@ -3,18 +3,36 @@ import type { Instruction, Operand } from "../instruction.js";
 import type { Step } from "../ir.js";
 import { ARITHMETIC } from "./arithmetic.js";
 import { BITS } from "./bits.js";
+import { BMI } from "./bmi.js";
 import { type Lifter, StepBuilder } from "./builder.js";
+import { BYTES } from "./bytes.js";
 import { CONTROL } from "./control.js";
 import { EXCHANGE } from "./exchange.js";
 import { MOVES } from "./moves.js";
 import { MULTIPLICATION } from "./multiply.js";
+import { ROTATES } from "./rotates.js";
 import { SHIFTS } from "./shifts.js";
 import { STACK } from "./stack.js";
 import { STATUS } from "./status.js";
 import { STRINGS } from "./strings.js";
 import { SYSTEM, SYSTEM_WITH_SPECIAL_REGISTER } from "./system.js";
 
-const FAMILIES = [MOVES, ARITHMETIC, SHIFTS, MULTIPLICATION, BITS, EXCHANGE, STRINGS, STACK, CONTROL, STATUS, SYSTEM];
+const FAMILIES = [
+  MOVES,
+  ARITHMETIC,
+  SHIFTS,
+  ROTATES,
+  MULTIPLICATION,
+  BITS,
+  BMI,
+  BYTES,
+  EXCHANGE,
+  STRINGS,
+  STACK,
+  CONTROL,
+  STATUS,
+  SYSTEM,
+];
 
 const LIFTERS: ReadonlyMap<string, Lifter> = new Map(FAMILIES.flatMap((family) => Object.entries(family)));
 

@@ -1,4 +1,4 @@
-import { CONDITIONS, type Instruction, type Operand, RAX, RDX, type Width } from "../instruction.js";
+import { CONDITIONS, type Instruction, type Operand, RAX, RBX, RDX, type Width } from "../instruction.js";
 import type { Expr } from "../ir.js";
 import { arith, condition, extendS, extendU, select } from "../ir.js";
 import type { LifterTable, StepBuilder } from "./builder.js";
@@ -18,6 +18,7 @@ import {
   typeOf,
   widthOf,
   write,
+  zeroExtended,
 } from "./operands.js";
 
 function mov(steps: StepBuilder, { operands: [target, source] }: Instruction): void {
@@ -90,6 +91,14 @@ const extendIntoData =
     steps.set(RDX, width, arith("shr_s", value, numberOf(typeOf(width), width === 8 ? 63 : 31)));
   };
 
+/** AL = the byte at RBX + AL. */
+function xlatb(steps: StepBuilder, { operands: [source] }: Instruction): void {
+  if (source.kind !== "memory") return;
+  const index = steps.let(extendU(zeroExtended(register(RAX, 4), 1)));
+  const address = { ...addressOf(source), base: register(RBX, 8), index };
+  steps.set(RAX, 1, steps.load(address, 1, "i32"));
+}
+
 export const MOVES: LifterTable = {
   mov,
   movnti: mov,
@@ -99,6 +108,7 @@ export const MOVES: LifterTable = {
   movsxd: movsx,
   lea,
   xchg,
+  xlatb,
   cbw: extendAccumulator(2),
   cwde: extendAccumulator(4),
   cdqe: extendAccumulator(8),

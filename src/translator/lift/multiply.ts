@@ -17,9 +17,9 @@ import {
 
 const accumulator = (width: Width): Expr => zeroExtended(register(RAX, width), width);
 
-/** CF and OF alike, the others undefined. */
+/** CF and OF alike; the others are undefined. */
 function overflow(steps: StepBuilder, value: Expr): void {
-  steps.undefinedFlags();
+  steps.clearFlags();
   const lane = steps.let(value);
   steps.lane(CF, lane);
   steps.lane(OF, lane);
@@ -109,7 +109,7 @@ const div =
     const width = operandWidth(instruction);
     const operand = read(steps, instruction.operands[0], width);
     const [quotient, remainder] = DIVISIONS[width](steps, signed, operand);
-    steps.undefinedFlags();
+    steps.clearFlags();
     if (width === 1) {
       const low = zeroExtended(quotient, 1);
       steps.set(RAX, 2, op2("i32.or", low, op2("i32.shl", remainder, i32(8))));

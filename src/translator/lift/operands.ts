@@ -111,6 +111,10 @@ export function readStable(steps: StepBuilder, operand: Operand, width: Width): 
   return value.kind === "reg" ? value : steps.keep(value);
 }
 
+/** As `read`, in a temporary: of a source that may be the target, too. */
+export const readIntoTemporary = (steps: StepBuilder, operand: Operand, width: Width): Expr =>
+  steps.keep(read(steps, operand, width));
+
 /** As `read`, in a temporary: of an operand that will be written. */
 export function readForWrite(steps: StepBuilder, operand: Operand, width: Width): Expr {
   if (operand.kind === "memory") return steps.load(addressOf(operand), width, typeOf(width), false, true);

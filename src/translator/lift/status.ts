@@ -1,9 +1,8 @@
-import type { Instruction } from "../instruction.js";
-import { RAX, RBX } from "../instruction.js";
+import { RAX } from "../instruction.js";
 import type { Expr, Field, Lane } from "../ir.js";
 import { AF, CF, extendU, field, i32, i64, laneOf, OF, op1, op2, PF, SF, wrap, ZF } from "../ir.js";
 import type { Lifter, LifterTable, StepBuilder } from "./builder.js";
-import { addressOf, operandWidth, read, readRegister, register, setResult, zeroExtended } from "./operands.js";
+import { operandWidth, read, readRegister, setResult } from "./operands.js";
 import { popValue, pushValue } from "./stack.js";
 
 /** Where RFLAGS has the arithmetic flags (Intel SDM volume 1, 3.4.3). */
@@ -101,14 +100,6 @@ const writeBase =
   (steps, instruction) =>
     steps.field(name, extendU(read(steps, instruction.operands[0], operandWidth(instruction))));
 
-/** AL = the byte at RBX + AL. */
-function xlatb(steps: StepBuilder, { operands: [source] }: Instruction): void {
-  if (source.kind !== "memory") return;
-  const index = steps.let(extendU(zeroExtended(register(RAX, 4), 1)));
-  const address = { ...addressOf(source), base: register(RBX, 8), index };
-  steps.set(RAX, 1, steps.load(address, 1, "i32"));
-}
-
 export const STATUS: LifterTable = {
   pushf: pushf(2),
   pushfq: pushf(8),
@@ -129,5 +120,4 @@ export const STATUS: LifterTable = {
   rdgsbase: readBase("gsBase"),
   wrfsbase: writeBase("fsBase"),
   wrgsbase: writeBase("gsBase"),
-  xlatb,
 };
