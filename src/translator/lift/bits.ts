@@ -89,7 +89,7 @@ const bitScan =
     const width = operandWidth(instruction);
     const type = typeOf(width);
     if (target.kind !== "register") return;
-    const value = steps.let(read(steps, source, width));
+    const value = readIntoTemporary(steps, source, width);
     const found = reverse
       ? arith("xor", count("clz", value), numberOf(type, type === "i64" ? 63 : 31))
       : count("ctz", value);

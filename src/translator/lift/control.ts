@@ -4,7 +4,7 @@ import { CONDITIONS, nextAddress, RCX } from "../instruction.js";
 import type { Expr } from "../ir.js";
 import { arith, condition, i64, laneOf, op1, op2, ZF } from "../ir.js";
 import type { Lifter, LifterTable, StepBuilder } from "./builder.js";
-import { isNotZero, isZero, numberOf, read, register, typeOf } from "./operands.js";
+import { isNotZero, isZero, numberOf, read, readIntoTemporary, register, typeOf } from "./operands.js";
 import { popValue, pushValue, unsigned16 } from "./stack.js";
 
 const targetOf = (operand: Operand): GuestAddress => {
@@ -31,7 +31,7 @@ function call(steps: StepBuilder, instruction: Instruction): void {
     pushValue(steps, 8, returnAddress);
     steps.end({ kind: "call", target: target.target });
   } else {
-    const pointer = steps.let(read(steps, target, 8));
+    const pointer = readIntoTemporary(steps, target, 8);
     pushValue(steps, 8, returnAddress);
     steps.end({ kind: "callIndirect", target: pointer });
   }

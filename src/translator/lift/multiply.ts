@@ -72,7 +72,7 @@ function imul(steps: StepBuilder, instruction: Instruction): void {
   const width = operandWidth(instruction);
   const [target] = operands;
   const [left, right] = operands.length === 2 ? operands : operands.slice(1);
-  const a = steps.let(read(steps, left, width));
+  const a = readStable(steps, left, width);
   const b = readStable(steps, right, width);
   const [r, overflows] = truncatedProduct(steps, width, a, b);
   overflow(steps, overflows);
@@ -144,7 +144,7 @@ const DIVISIONS: Readonly<Record<Width, Division>> = {
     return signedDivision(steps, dividend, 4, extendS(operand));
   },
   8: (steps, signed, operand) => {
-    const args = [register(RDX, 8), register(RAX, 8), steps.let(operand)];
+    const args = [register(RDX, 8), register(RAX, 8), steps.keep(operand)];
     steps.trapIf(op1("i32.eqz", pure(signed ? "divFitsS" : "divFitsU", "i32", ...args)), "divide-error");
     return [
       steps.let(pure(signed ? "divQuotientS" : "divQuotientU", "i64", ...args)),

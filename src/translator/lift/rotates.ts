@@ -14,7 +14,7 @@ import {
   typeOf,
   zeroExtended,
 } from "./operands.js";
-import { bit, type Count, countExpr, countOf, laneUnlessZero, overflowLane, unchanged } from "./shifts.js";
+import { bit, type Count, countExpr, countOf, laneUnlessZero, lowBit, overflowLane, unchanged } from "./shifts.js";
 
 /** Rotations leave all flags but CF and OF. */
 const rotate =
@@ -28,7 +28,7 @@ const rotate =
     const r = steps.let(width > 2 ? rotatedWide(left, a, count) : rotatedNarrow(left, a, width, count));
     storeResult(steps, target, width, r);
     const top = topBit(r, width);
-    const carry = left ? bit(r, numberOf(typeOf(width), 0)) : top;
+    const carry = left ? lowBit(r) : top;
     laneUnlessZero(steps, CF, count, carry);
     overflowLane(steps, count, () => op2("i32.xor", top, left ? carry : secondBit(r, width)));
     setResult(steps, target, r);
@@ -40,12 +40,23 @@ const secondBit = (value: Expr, width: Width): Expr => bit(value, numberOf(typeO
 const rotatedWide = (left: boolean, a: Expr, count: Count): Expr =>
   arith(left ? "rotl" : "rotr", a, countExpr(count, a.type as "i32" | "i64"));
 
+/** A count modulo 8, 9, 16, 17 or 33, as an i32. */
+function modulo(count: Count, divisor: number): Expr {
+  if (typeof count === "number") return i32(count % divisor);
+  if (divisor > 31) return count;
+  const isPower = (divisor & (divisor - 1)) === 0;
+  return isPower ? op2("i32.and", count, i32(divisor - 1)) : op2("i32.rem_u", count, i32(divisor));
+}
+
+/** `total` less a count. */
+const reducedBy = (total: number, count: Expr): Expr =>
+  count.kind === "i32" ? i32(total - count.value) : op2("i32.sub", i32(total), count);
+
 /** Of 8 or 16 bits, modulo their number, in two copies side by side. */
 function rotatedNarrow(left: boolean, a: Expr, width: Width, count: Count): Expr {
   const bits = bitsOf(width);
-  const n = op2("i32.and", countExpr(count, "i32"), i32(bits - 1));
   const both = op2("i32.or", a, op2("i32.shl", a, i32(bits)));
-  const by = left ? op2("i32.sub", i32(bits), n) : n;
+  const by = left ? reducedBy(bits, modulo(count, bits)) : modulo(count, bits);
   return zeroExtended(op2("i32.shr_u", both, by), width);
 }
 
@@ -68,16 +79,11 @@ const rotateThroughCarry =
 /** In 64 bits, of which `bits` + 1 count. */
 function throughCarry(steps: StepBuilder, left: boolean, a: Expr, width: Width, count: Count): [Expr, Expr] {
   const bits = bitsOf(width);
-  const modulo = op2("i32.rem_u", countExpr(count, "i32"), i32(bits + 1));
-  const n = steps.keep(typeof count === "number" ? i32(count % (bits + 1)) : width === 4 ? count : modulo);
-  const right = steps.keep(left ? op2("i32.sub", i32(bits + 1), n) : n);
+  const n = modulo(count, bits + 1);
+  const right = steps.keep(left ? reducedBy(bits + 1, n) : n);
   const x = steps.let(op2("i64.or", extendU(a), op2("i64.shl", extendU(laneOf(CF)), constant("i64", BigInt(bits)))));
   const rotated = steps.let(
-    op2(
-      "i64.or",
-      op2("i64.shr_u", x, extendU(right)),
-      op2("i64.shl", x, extendU(op2("i32.sub", i32(bits + 1), right))),
-    ),
+    op2("i64.or", op2("i64.shr_u", x, extendU(right)), op2("i64.shl", x, extendU(reducedBy(bits + 1, right)))),
   );
   const r = steps.let(zeroExtended(wrap(rotated), width));
   return [r, steps.let(bit(rotated, constant("i64", BigInt(bits))))];

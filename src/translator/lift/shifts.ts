@@ -61,7 +61,9 @@ function resultLanes(steps: StepBuilder, width: Width, count: Count, r: Expr): v
   }
 }
 
+/** A bit of a value, as an i32. */
 export const bit = (value: Expr, index: Expr): Expr => op2("i32.and", wrap(arith("shr_u", value, index)), i32(1));
+export const lowBit = (value: Expr): Expr => op2("i32.and", wrap(value), i32(1));
 
 /** The last bit that a shift to the left by 1 to 63 moves out. */
 function carryLeft(a: Expr, width: Width, count: Count): Expr {
@@ -73,9 +75,10 @@ function carryLeft(a: Expr, width: Width, count: Count): Expr {
 
 /** The last bit that a shift to the right moves out; the operand is extended as the shift does. */
 const carryRight = (a: Expr, type: "i32" | "i64", count: Count): Expr =>
-  typeof count === "number"
-    ? bit(a, numberOf(type, count - 1))
-    : bit(a, arith("sub", countExpr(count, type), numberOf(type, 1)));
+  count === 1 ? lowBit(a) : bit(a, countMinusOne(count, type));
+
+const countMinusOne = (count: Count, type: "i32" | "i64"): Expr =>
+  typeof count === "number" ? numberOf(type, count - 1) : arith("sub", countExpr(count, type), numberOf(type, 1));
 
 const SHIFTS_OF = { shl: "shl", shr: "shr_u", sar: "shr_s" } as const;
 
