@@ -1,0 +1,133 @@
+import type { GuestAddress } from "../util/guest-address.js";
+import { InstructionDecoder, isDecodeFailure, LONGEST_INSTRUCTION } from "./decode.js";
+import { effectsOf, type Lifted } from "./flow/effects.js";
+import type { CodeSource, InlinedLeaf } from "./flow/region.js";
+import type { GuestMemory } from "./guest-memory.js";
+import { nextAddress } from "./instruction.js";
+import { findJumpTargets } from "./jump-tables.js";
+import { lift } from "./lift/index.js";
+import type { LoadedFunction } from "./loaded-object.js";
+
+const COLD = /\.cold(\.\d+)?$/;
+/** Without symbols, jumps further than this lead out of the function. */
+const FAR = 0x10000;
+/** A leaf of up to so many instructions is written in place of calls to it. */
+const SMALL_LEAF = 12;
+
+interface KnownFunction extends LoadedFunction {
+  /** The function that it is a part of, by name. */
+  readonly whole: string;
+  /** Which object it came with: names are unique only there, if at all. */
+  readonly object: number;
+}
+
+/** The guest's code: instructions by address, and which of them belong together. */
+export class GuestCode implements CodeSource {
+  readonly #decoder = new InstructionDecoder();
+  readonly #lifted = new Map<GuestAddress, Lifted>();
+  #functions: KnownFunction[] = [];
+  #objects = 0;
+  /** Addresses that must be entered through the table: hooks. */
+  readonly pinned = new Set<GuestAddress>();
+  /** Addresses that code elsewhere calls, where no symbol says so. */
+  readonly entries = new Set<GuestAddress>();
+  inlining = true;
+
+  constructor(private readonly memory: GuestMemory) {}
+
+  addFunctions(functions: readonly LoadedFunction[]): void {
+    const object = this.#objects++;
+    const added = functions.map((f) => ({ ...f, whole: f.name.replace(COLD, ""), object }));
+    this.#functions = [...this.#functions, ...added].sort((a, b) => a.address - b.address);
+  }
+
+  removeFunctions(from: GuestAddress, to: GuestAddress): void {
+    this.#functions = this.#functions.filter((f) => f.address < from || f.address >= to);
+  }
+
+  functionAt(address: GuestAddress): KnownFunction | null {
+    let low = 0;
+    let high = this.#functions.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.#functions[middle].address <= address) low = middle + 1;
+      else high = middle;
+    }
+    const found = this.#functions[low - 1];
+    return found !== undefined && address < found.address + Math.max(1, found.size) ? found : null;
+  }
+
+  /** All known functions of the object that an address belongs to. */
+  siblings(address: GuestAddress): readonly LoadedFunction[] {
+    const own = this.functionAt(address);
+    return own === null ? [] : this.#functions.filter((f) => f.object === own.object);
+  }
+
+  at(address: GuestAddress): Lifted | null {
+    const known = this.#lifted.get(address);
+    if (known !== undefined) return known;
+    const lifted = this.#read(address);
+    if (lifted !== null) this.#lifted.set(address, lifted);
+    return lifted;
+  }
+
+  /** Instructions that touch changed bytes are read anew. */
+  forget(from: GuestAddress, to: GuestAddress): void {
+    if (to - from > 4096) {
+      for (const address of this.#lifted.keys()) {
+        if (address < to && address > from - LONGEST_INSTRUCTION) this.#lifted.delete(address);
+      }
+      return;
+    }
+    for (let at = from - LONGEST_INSTRUCTION; at < to; at++) this.#lifted.delete(at as GuestAddress);
+  }
+
+  belongs(entry: GuestAddress, target: GuestAddress): boolean {
+    if (target === entry) return true;
+    if (this.pinned.has(target)) return false;
+    const own = this.functionAt(entry);
+    const other = this.functionAt(target);
+    if (own !== null) return other !== null && own.object === other.object && own.whole === other.whole;
+    return other === null && !this.entries.has(target) && Math.abs(target - entry) < FAR;
+  }
+
+  jumpTargets(path: readonly Lifted[], entry: GuestAddress): readonly GuestAddress[] {
+    return findJumpTargets(path, this.memory, (target) => this.belongs(entry, target));
+  }
+
+  inlined(target: GuestAddress, caller: GuestAddress): InlinedLeaf | null {
+    if (!this.inlining || this.pinned.has(target)) return null;
+    const own = this.functionAt(caller);
+    const leaf = this.functionAt(target);
+    if (leaf === null || leaf.address !== target || own === leaf || own?.object !== leaf.object) return null;
+    const body: Lifted[] = [];
+    let stores = false;
+    let at = target;
+    while (body.length <= SMALL_LEAF) {
+      const one = this.at(at);
+      if (one === null) return null;
+      const { last, branchesInside } = one.effects;
+      if (last?.kind === "return") return { body, ret: one, stores };
+      if (last !== null || branchesInside) return null;
+      // What a system call or a change of a segment base does is for the runtime to see in its place.
+      stores ||= one.steps.some((step) => step.kind === "store");
+      body.push(one);
+      at = nextAddress(one.instruction);
+    }
+    return null;
+  }
+
+  #read(address: GuestAddress): Lifted | null {
+    const mapping = this.memory.mappingAt(address);
+    if (mapping === null || !mapping.execute) return null;
+    // An instruction may reach into the next mapping, if code goes on there.
+    const end = mapping.address + mapping.size;
+    const next = end - address < LONGEST_INSTRUCTION ? this.memory.mappingAt(end as GuestAddress) : null;
+    const more = next?.execute === true ? LONGEST_INSTRUCTION : 0;
+    const length = Math.min(LONGEST_INSTRUCTION, end + more - address);
+    const decoded = this.#decoder.decode(this.memory.bytes, this.memory.offset(address), length, address);
+    if (isDecodeFailure(decoded)) return null;
+    const steps = lift(decoded);
+    return { instruction: decoded, steps, effects: effectsOf(steps) };
+  }
+}

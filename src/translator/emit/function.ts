@@ -1,0 +1,570 @@
+import type { GuestAddress } from "../../util/guest-address.js";
+import { CPU, ExitReason } from "../cpu-state.js";
+import { conditionLanes } from "../flags.js";
+import { type Liveness, livenessOf } from "../flow/liveness.js";
+import { type Order, orderBlocks } from "../flow/order.js";
+import type { Block, Node, Region } from "../flow/region.js";
+import { type NodeResidence, type Residence, residencesOf } from "../flow/residence.js";
+import { meetingPoints } from "../flow/versions.js";
+import type { GuestSpace } from "../guest-space.js";
+import type { Expr, PureName, Step } from "../ir.js";
+import type { FunctionBody, FunctionIndex, Label, LocalIndex, TypeIndex } from "../wasm-assembler.js";
+import { Accesses } from "./access.js";
+import { EXIT_STATUS, Exits } from "./exits.js";
+import { Expressions } from "./expressions.js";
+import { EPOCH_BIT, Facts, type Snapshot } from "./facts.js";
+import { type FlagsState, LazyFlags, NO_FLAGS } from "./lazy-flags.js";
+import { DEPTH, Locals } from "./locals.js";
+import { Registers } from "./registers.js";
+import { Steps, type Writers } from "./steps.js";
+
+export interface EmitOptions {
+  readonly space: GuestSpace;
+  /** Check every access against the shadow. */
+  readonly checks: boolean;
+  /** Leave out checks of what is known to have been checked. */
+  readonly elimination: boolean;
+  /** Keep registers that nothing needs any more for the sake of what a fault shows. */
+  readonly exact: boolean;
+  /** Count every instruction in the fuel, not only turns of loops. */
+  readonly count: boolean;
+}
+
+/** How functions reach each other. */
+export interface Linkage {
+  /** Of a function in the same module, to be called directly; else its place in the table. */
+  callee(target: GuestAddress): { readonly index: FunctionIndex } | { readonly slot: number };
+  /** (i64 target, i32 depth) → i64 status: calls what is at a guest address. */
+  readonly indirect: FunctionIndex;
+  /** (i32 depth) → i64 status: the type of every translated function. */
+  readonly type: TypeIndex;
+  pure(name: PureName): FunctionIndex;
+}
+
+const ALL_VARIABLES = 0xffff | EPOCH_BIT;
+
+interface Saved {
+  readonly at: Residence;
+  readonly flags: FlagsState;
+  readonly known: Snapshot;
+}
+
+const isCall = (node: Node): boolean => {
+  const kind = node.lifted.effects.last?.kind;
+  return node.inlining === "none" && (kind === "call" || kind === "callIndirect");
+};
+
+/** Writes one region as one function with structured control flow. */
+export class FunctionWriter {
+  readonly #order: Order;
+  readonly #liveness: Liveness;
+  readonly #starts: readonly Residence[];
+  readonly #meets: Int32Array;
+  readonly #w: Writers;
+  readonly #steps: Steps;
+  readonly #labels: (Label | undefined)[] = [];
+  readonly #usesFuel: boolean;
+  readonly #base: number;
+
+  constructor(
+    readonly region: Region,
+    private readonly body: FunctionBody,
+    private readonly linkage: Linkage,
+    private readonly options: EmitOptions,
+  ) {
+    const entry = region.blocks[0];
+    this.#order = orderBlocks(region.blocks, entry);
+    const order = this.#order;
+    this.#liveness = livenessOf(
+      order,
+      {
+        reads: () => 0,
+        needsAll: isCall,
+        writes: (node) => (isCall(node) ? 0xffff : 0),
+        mayExit: ({ lifted: { effects } }) =>
+          (options.checks && effects.accessesMemory) || effects.traps || effects.branchesInside,
+      },
+      options.exact,
+    );
+    const calls: NodeResidence = { flushes: isCall, returned: () => 0, left: () => 0 };
+    this.#starts = residencesOf(order, this.#liveness, calls, { local: 0, dirty: 0, narrow: 0 }).atStart;
+    this.#meets = meetingPoints(
+      order,
+      order.blocks.map((block) =>
+        block.nodes.reduce((mask, node) => mask | (isCall(node) ? ALL_VARIABLES : node.lifted.effects.writes), 0),
+      ),
+    );
+    this.#base = region.entry | 0;
+    this.#usesFuel =
+      options.count ||
+      order.isLoopHeader.some((is) => is) ||
+      order.blocks.some((block) => leavesByTail(block) || block.nodes.some((node) => hasLoop(node.lifted.steps)));
+
+    const locals = new Locals(body);
+    const registers = new Registers(body, locals);
+    const facts = new Facts(options.elimination);
+    const expressions: Expressions = new Expressions(
+      body,
+      locals,
+      registers,
+      () => flags,
+      (name) => linkage.pure(name),
+    );
+    const flags = new LazyFlags(body, locals, expressions.emit);
+    const exits = new Exits(
+      body,
+      locals,
+      registers,
+      () => flags,
+      this.#base,
+      () => this.#fuel(),
+      0,
+    );
+    const accesses = new Accesses(body, locals, options.space, options.checks, facts, expressions.emit, () =>
+      this.#steps.leaveIf(),
+    );
+    this.#w = { body, locals, registers, flags, facts, accesses, expressions, exits };
+    this.#steps = new Steps(this.#w);
+  }
+
+  write(): void {
+    const { body } = this;
+    if (this.#order.blocks.some((block) => block.nodes.some(isCall))) this.#checkDepth();
+    this.#loadFuel();
+    const entry = this.#save();
+    this.#edge(this.#order.blocks[0]);
+    this.#tree(0, entry.known);
+    body.op("unreachable");
+    this.#w.exits.finish();
+    body.op("unreachable");
+  }
+
+  #fuel(): LocalIndex | null {
+    return this.#usesFuel ? this.#w.locals.named("fuel", "i32") : null;
+  }
+
+  #loadFuel(): void {
+    const fuel = this.#fuel();
+    if (fuel === null) return;
+    this.body.i32(0);
+    this.body.memory("i32.load", CPU.fuel, 2);
+    this.body.set(fuel);
+  }
+
+  #storeFuel(): void {
+    const fuel = this.#fuel();
+    if (fuel === null) return;
+    this.body.i32(0);
+    this.body.get(fuel);
+    this.body.memory("i32.store", CPU.fuel, 2);
+  }
+
+  /** With no frame left to nest, the whole nest is left, and the function entered again from the bottom. */
+  #checkDepth(): void {
+    const { body } = this;
+    body.get(DEPTH);
+    body.op("i32.eqz");
+    body.if();
+    body.i64(this.region.entry);
+    body.op("return");
+    body.end();
+  }
+
+  /** The part of the dominator tree at a place: Ramsey, "Beyond Relooper", figure 3. */
+  #tree(place: number, known: Snapshot): void {
+    const { body } = this;
+    const { facts, registers, flags } = this.#w;
+    const order = this.#order;
+    const block = order.blocks[place];
+    const merges = order.children[place].filter((child) => order.isMerge[order.place[child.id]]);
+    const header = order.isLoopHeader[place];
+    facts.restore(known);
+    facts.renew(this.#meets[place]);
+    const joined = header || order.isMerge[place] || place === 0;
+    if (joined) {
+      registers.at = { ...this.#starts[place] };
+      flags.state = { lazy: null, lazyMask: 0, locals: place === 0 && !header ? 0 : this.#liveness.lanesIn[place] };
+    }
+    if (header) {
+      this.#labels[block.id] = body.loop();
+      this.#steps.forgetPc();
+    }
+    const waiting = merges.slice().reverse();
+    const blockLabels = waiting.map((child) => {
+      const label = body.block();
+      return { child, label };
+    });
+    for (const { child, label } of blockLabels) this.#labels[child.id] = label;
+    if (header) this.#turn(block, place);
+    const after = this.#block(block, place);
+    for (const { child } of blockLabels.reverse()) {
+      body.end();
+      this.#labels[child.id] = undefined;
+      this.#tree(order.place[child.id], after);
+    }
+    if (header) {
+      body.end();
+      this.#labels[block.id] = undefined;
+    }
+  }
+
+  /** What each turn of a loop costs. */
+  #turn(block: Block, place: number): void {
+    const { body } = this;
+    const fuel = this.#fuel();
+    if (fuel === null) return;
+    body.get(fuel);
+    if (!this.options.count) {
+      body.i32(this.#weight(place));
+      body.op("i32.sub");
+      body.tee(fuel);
+    }
+    body.i32(0);
+    body.op("i32.lt_s");
+    body.i32(block.address - this.#base);
+    body.set(this.#w.locals.named("pc", "i32"));
+    body.brIf(this.#w.exits.now(ExitReason.fuel, this.#liveness.lanesIn[place]));
+    this.#steps.forgetPc();
+  }
+
+  /** Instructions between a loop's header and the last block that leads back to it: a bound for one turn. */
+  #weight(place: number): number {
+    const order = this.#order;
+    let last = place;
+    for (const from of order.predecessors[place]) last = Math.max(last, order.place[from.id]);
+    let sum = 0;
+    for (let at = place; at <= last; at++) sum += order.blocks[at].nodes.length;
+    return Math.max(1, sum);
+  }
+
+  /** @returns what is known at its end, which holds wherever it dominates */
+  #block(block: Block, place: number): Snapshot {
+    const { body } = this;
+    this.#steps.forgetPc();
+    const fuel = this.#fuel();
+    if (this.options.count && fuel !== null && block.nodes.length > 0) {
+      body.get(fuel);
+      body.i32(block.nodes.length);
+      body.op("i32.sub");
+      body.set(fuel);
+    }
+    const { nodes } = block;
+    const lanesAfter = this.#liveness.lanesAfter[place];
+    let last: Step | null = null;
+    for (let i = 0; i < nodes.length; i++) {
+      const node = nodes[i];
+      const { effects } = node.lifted;
+      const after = lanesAfter[i];
+      const site = {
+        pc: node.address - this.#base,
+        lanesAfter: after,
+        lanesBefore: (after & ~effects.lanesKilled) | effects.lanesRead,
+        fused: isFused(node, nodes[i + 1], lanesAfter[i + 1] ?? 0),
+      };
+      if (node.inlining === "return") {
+        this.#steps.write(
+          node.lifted,
+          site,
+          node.lifted.steps.filter((step) => step.kind === "set"),
+        );
+        continue;
+      }
+      last = this.#steps.write(node.lifted, site);
+      if (isCall(node) && last !== null) this.#call(node, last);
+      else if (node.inlining === "checkedReturn" && last?.kind === "return") this.#checkReturn(node, last.target);
+    }
+    const known = this.#w.facts.snapshot();
+    this.#ending(block, last);
+    return known;
+  }
+
+  #call(node: Node, step: Step): void {
+    const { body } = this;
+    const { registers, expressions, locals, exits, flags, facts } = this.#w;
+    registers.flush();
+    this.#storeFuel();
+    if (step.kind === "callIndirect") {
+      expressions.emit(step.target);
+      this.#lessDepth();
+      body.call(this.linkage.indirect);
+    } else if (step.kind === "call") {
+      this.#lessDepth();
+      this.#transfer(step.target, false);
+    }
+    const status = locals.named("status", "i64");
+    body.tee(status);
+    const returnsTo = node.address + node.lifted.instruction.length;
+    body.i64(returnsTo | 0);
+    body.op("i64.ne");
+    body.brIf(exits.afterCall());
+    registers.forget();
+    flags.state = NO_FLAGS;
+    facts.renew(ALL_VARIABLES);
+    this.#loadFuel();
+  }
+
+  #lessDepth(): void {
+    this.body.get(DEPTH);
+    this.body.i32(1);
+    this.body.op("i32.sub");
+  }
+
+  /** Calls or jumps to a function; its depth is on the stack. */
+  #transfer(target: GuestAddress, tail: boolean): void {
+    const { body } = this;
+    const callee = this.linkage.callee(target);
+    if ("index" in callee) {
+      if (tail) body.returnCall(callee.index);
+      else body.call(callee.index);
+      return;
+    }
+    body.i32(callee.slot);
+    if (tail) body.returnCallIndirect(this.linkage.type);
+    else body.callIndirect(this.linkage.type);
+  }
+
+  /** An inlined leaf returns: somewhere else if it changed its return address. */
+  #checkReturn(node: Node, target: Expr): void {
+    const { body } = this;
+    const { expressions, registers } = this.#w;
+    expressions.emit(target);
+    body.i64(node.returnsTo | 0);
+    body.op("i64.ne");
+    body.if();
+    registers.store(registers.at.dirty & registers.at.local);
+    this.#storeFuel();
+    expressions.emit(target);
+    body.op("return");
+    body.end();
+  }
+
+  #ending(block: Block, last: Step | null): void {
+    const { body } = this;
+    const { registers, expressions, locals } = this.#w;
+    const { ending, successors } = block;
+    switch (ending.kind) {
+      case "fall":
+      case "jump":
+        this.#go(block, 0);
+        return;
+      case "branch":
+        if (last?.kind === "branch") this.#branch(block, last.condition);
+        return;
+      case "return":
+        if (last?.kind !== "return") return;
+        registers.flush();
+        this.#storeFuel();
+        expressions.emit(last.target);
+        body.op("return");
+        return;
+      case "indirect": {
+        if (last?.kind !== "jumpIndirect") return;
+        const target = locals.named("status", "i64");
+        expressions.emit(last.target);
+        body.set(target);
+        for (let i = 0; i < successors.length; i++) {
+          body.get(target);
+          body.i64(block.outside[i] | 0);
+          body.op("i64.eq");
+          body.if();
+          const saved = this.#save();
+          this.#go(block, i);
+          this.#reset(saved);
+          body.end();
+        }
+        registers.flush();
+        this.#spendOnTail(() => body.get(target));
+        body.get(target);
+        body.get(DEPTH);
+        body.returnCall(this.linkage.indirect);
+        return;
+      }
+      case "tail":
+        this.#tail(ending.target);
+        return;
+      case "exit":
+        this.#elsewhere(ending.address);
+        return;
+      case "stop":
+        this.#steps.leave();
+        return;
+      case "label":
+        body.i32(ending.value);
+        body.set(locals.named("label", "i32"));
+        this.#go(block, 0);
+        return;
+      case "dispatch":
+        this.#dispatch(block);
+    }
+  }
+
+  #dispatch(block: Block): void {
+    const { body } = this;
+    const label = this.#w.locals.named("label", "i32");
+    const { successors } = block;
+    for (let i = 0; i < successors.length - 1; i++) {
+      body.get(label);
+      body.i32(i);
+      body.op("i32.eq");
+      body.if();
+      const saved = this.#save();
+      this.#go(block, i);
+      this.#reset(saved);
+      body.end();
+    }
+    this.#go(block, successors.length - 1);
+  }
+
+  #branch(block: Block, condition: Expr): void {
+    const { body } = this;
+    const { expressions } = this.#w;
+    const [taken, fallen] = block.successors;
+    const direct = (target: Block | null): Label | null =>
+      target !== null && this.#isJoin(target, block) && !this.#needsMending(target)
+        ? (this.#labels[target.id] ?? null)
+        : null;
+    const yes = direct(taken);
+    if (yes !== null) {
+      expressions.emit(condition);
+      body.brIf(yes);
+      this.#go(block, 1);
+      return;
+    }
+    const no = direct(fallen);
+    if (no !== null) {
+      this.#emitNot(condition);
+      body.brIf(no);
+      this.#go(block, 0);
+      return;
+    }
+    expressions.emit(condition);
+    body.if();
+    const saved = this.#save();
+    this.#go(block, 0);
+    this.#reset(saved);
+    body.end();
+    this.#go(block, 1);
+  }
+
+  #emitNot(condition: Expr): void {
+    this.#w.expressions.emit(condition);
+    this.body.op("i32.eqz");
+  }
+
+  /** Goes to a successor, mending what it expects; or out of the region. */
+  #go(block: Block, successor: number): void {
+    const target = block.successors[successor] ?? null;
+    if (target === null) {
+      this.#tail(block.outside[successor]);
+      return;
+    }
+    if (this.#isJoin(target, block)) {
+      this.#edge(target);
+      const label = this.#labels[target.id];
+      if (label !== undefined) this.body.br(label);
+      return;
+    }
+    this.#edge(target);
+    this.#tree(this.#order.place[target.id], this.#w.facts.snapshot());
+  }
+
+  /** Whether an edge leads to a label, and not on into the only block that may follow. */
+  #isJoin(target: Block, from: Block): boolean {
+    const to = this.#order.place[target.id];
+    return this.#order.isMerge[to] || to <= this.#order.place[from.id];
+  }
+
+  #needsMending(target: Block): boolean {
+    const place = this.#order.place[target.id];
+    const lanes = this.#liveness.lanesIn[place];
+    return this.#w.registers.needsMending(this.#starts[place]) || (lanes & ~this.#w.flags.state.locals) !== 0;
+  }
+
+  #edge(target: Block): void {
+    const place = this.#order.place[target.id];
+    const { registers, flags } = this.#w;
+    if (this.#order.isMerge[place] || this.#order.isLoopHeader[place]) {
+      flags.materialize(this.#liveness.lanesIn[place]);
+      registers.mend(this.#starts[place]);
+    }
+  }
+
+  /** On to another function, this one's frame gone. */
+  #tail(target: GuestAddress): void {
+    const { body } = this;
+    this.#w.registers.flush();
+    this.#spendOnTail(() => body.i64(target | 0));
+    body.get(DEPTH);
+    this.#transfer(target, true);
+  }
+
+  /** Chains of jumps between functions nest no frames, so nothing but fuel ends them. */
+  #spendOnTail(target: () => void): void {
+    const { body } = this;
+    const fuel = this.#fuel();
+    if (fuel === null) return;
+    body.get(fuel);
+    body.i32(1);
+    body.op("i32.sub");
+    body.set(fuel);
+    this.#storeFuel();
+    body.get(fuel);
+    body.i32(0);
+    body.op("i32.lt_s");
+    body.if();
+    body.i32(0);
+    target();
+    body.memory("i64.store", CPU.rip, 3);
+    body.i32(0);
+    body.i32(ExitReason.fuel);
+    body.memory("i32.store", CPU.reason, 2);
+    body.i64(EXIT_STATUS);
+    body.op("return");
+    body.end();
+  }
+
+  /** Where this region does not go: the runtime finds what is there. */
+  #elsewhere(address: GuestAddress): void {
+    this.#w.registers.flush();
+    this.#storeFuel();
+    this.body.i64(address | 0);
+    this.body.op("return");
+  }
+
+  #save(): Saved {
+    const { registers, flags, facts } = this.#w;
+    return { at: { ...registers.at }, flags: flags.state, known: facts.snapshot() };
+  }
+
+  #reset({ at, flags, known }: Saved): void {
+    this.#w.registers.at = { ...at };
+    this.#w.flags.state = flags;
+    this.#w.facts.restore(known);
+    this.#steps.forgetPc();
+  }
+}
+
+const leavesByTail = (block: Block): boolean =>
+  block.ending.kind === "tail" ||
+  block.ending.kind === "indirect" ||
+  (block.ending.kind === "branch" && block.successors.includes(null));
+
+const hasLoop = (steps: readonly Step[]): boolean =>
+  steps.some((step) => step.kind === "loop" || (step.kind === "if" && (hasLoop(step.then) || hasLoop(step.otherwise))));
+
+/** Whether a branch follows at once that alone reads the flags, from operands that are still at hand. */
+function isFused(node: Node, next: Node | undefined, lanesAfterNext: number): boolean {
+  const branch = next?.lifted.effects.last;
+  if (next === undefined || branch?.kind !== "branch" || branch.condition.kind !== "condition") return false;
+  if (next.lifted.steps.length !== 1) return false;
+  const { effects, steps } = node.lifted;
+  if ((lanesAfterNext & effects.lanesWritten) !== 0) return false;
+  if ((conditionLanes(branch.condition.code) & ~effects.lanesKilled) !== 0) return false;
+  return steps.every(
+    (step) =>
+      step.kind !== "flags" ||
+      [step.flags.a, step.flags.b, step.flags.r].every(
+        (e) => e.kind !== "op" && (e.kind !== "reg" || (effects.writes & (1 << e.register)) === 0),
+      ),
+  );
+}

@@ -1,0 +1,377 @@
+import { EnvironmentError, KorralError } from "../util/errors.js";
+import { formatGuestAddress, type GuestAddress } from "../util/guest-address.js";
+import { type AccessFault, type AccessKind, ruleOfAddress, ruleOfShadow } from "./access-fault.js";
+import type { MemoryPort } from "./evaluate.js";
+import { type GuestSpace, isMappable, SHADOW, WASM_PAGES, wasmOffset } from "./guest-space.js";
+import type { Bytes } from "./ir.js";
+import { isReadable, isWritable, POISONS, type Poison, Shadow } from "./shadow.js";
+
+export interface Protection {
+  readonly read: boolean;
+  readonly write: boolean;
+  readonly execute: boolean;
+}
+
+export interface Mapping extends Protection {
+  readonly name: string;
+  readonly address: GuestAddress;
+  readonly size: number;
+}
+
+/** Registers of a device, or anything else that is not memory: accesses are calls. Addresses are unsigned. */
+export interface IoHandler {
+  readonly read: (address: bigint, bytes: Bytes) => bigint;
+  readonly write: (address: bigint, bytes: Bytes, value: bigint) => void;
+}
+
+interface IoRange extends IoHandler {
+  readonly start: bigint;
+  readonly end: bigint;
+}
+
+export const PAGE_BYTES = 4096;
+const PAGE_SHIFT = 12;
+/** Below a stack, so much is taken for its overflow. */
+const STACK_GUARD = 0x10000;
+
+/** Something was asked of guest memory that cannot be. */
+export class GuestMemoryError extends KorralError {}
+
+/** The memory of a sandbox with its shadow; the slow path of every access. */
+export class GuestMemory implements MemoryPort {
+  readonly memory: WebAssembly.Memory;
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  low = 0n;
+  high = 0n;
+  /** What the last access that was refused was. */
+  fault: AccessFault | null = null;
+  /** Told of the first store to a page that is watched, by its number in guest memory. */
+  onWatchedPage: ((page: number) => void) | null = null;
+  /** Told before shadow changes on a page. */
+  onShadowChange: ((firstPage: number, lastPage: number) => void) | null = null;
+  readonly #mappings: Mapping[] = [];
+  readonly #io: IoRange[] = [];
+  readonly #stacks: { start: GuestAddress; end: GuestAddress }[] = [];
+
+  /** @throws EnvironmentError if the host cannot reserve the address space */
+  constructor(readonly space: GuestSpace) {
+    try {
+      this.memory = new WebAssembly.Memory({ initial: WASM_PAGES, maximum: WASM_PAGES });
+      this.bytes = new Uint8Array(this.memory.buffer);
+      this.view = new DataView(this.memory.buffer);
+    } catch (error) {
+      throw new EnvironmentError(
+        "address-space",
+        `a sandbox reserves 4 GiB of addresses, and this host refuses (${(error as Error).message}); lift its limit on virtual memory (ulimit -v unlimited)`,
+      );
+    }
+  }
+
+  get mappings(): readonly Mapping[] {
+    return this.#mappings;
+  }
+
+  /** @throws GuestMemoryError if some of it is outside the guest space or mapped already */
+  map(address: GuestAddress, size: number, protection: Protection, name = "memory"): void {
+    this.#range(address, size);
+    const taken = this.#mappings.find((m) => address < m.address + m.size && m.address < address + size);
+    if (taken !== undefined) {
+      throw new GuestMemoryError(
+        "guest-memory-taken",
+        `${formatGuestAddress(address)} to ${formatGuestAddress((address + size) as GuestAddress)} overlaps ${taken.name} at ${formatGuestAddress(taken.address)}: map it elsewhere`,
+      );
+    }
+    this.#mappings.push({ address, size, name, ...protection });
+    this.#mappings.sort((a, b) => a.address - b.address);
+    this.setShadow(address, size, shadowOf(protection));
+  }
+
+  /** Takes mappings away, those that lie in the range whole. Their bytes become zero. */
+  unmap(address: GuestAddress, size: number): void {
+    this.#range(address, size);
+    const end = address + size;
+    const cut = this.#mappings.find(
+      (m) => m.address < end && m.address + m.size > address && (m.address < address || m.address + m.size > end),
+    );
+    if (cut !== undefined) {
+      throw new GuestMemoryError("guest-memory-cut", `${cut.name} lies only partly in what is to be unmapped`);
+    }
+    const kept = this.#mappings.filter((m) => m.address >= end || m.address + m.size <= address);
+    this.#mappings.length = 0;
+    this.#mappings.push(...kept);
+    this.setShadow(address, size, Shadow.unmapped);
+    const at = wasmOffset(this.space, address);
+    this.bytes.fill(0, at, at + size);
+  }
+
+  protect(address: GuestAddress, size: number, protection: Protection): void {
+    this.#range(address, size);
+    const mapping = this.#mappings.find((m) => m.address <= address && m.address + m.size >= address + size);
+    if (mapping === undefined) {
+      throw new GuestMemoryError("guest-memory-unmapped", `nothing is mapped at ${formatGuestAddress(address)}`);
+    }
+    const parts: Mapping[] = [
+      { ...mapping, size: address - mapping.address },
+      { ...mapping, ...protection, address, size },
+      {
+        ...mapping,
+        address: (address + size) as GuestAddress,
+        size: mapping.address + mapping.size - address - size,
+      },
+    ];
+    this.#mappings.splice(this.#mappings.indexOf(mapping), 1, ...parts.filter((part) => part.size > 0));
+    this.setShadow(address, size, shadowOf(protection));
+  }
+
+  /** Marks bytes as not to be touched, by the kind of poison, or as what their mapping allows again (null). */
+  poison(address: GuestAddress, size: number, kind: Poison | null): void {
+    if (size === 0) return;
+    this.#range(address, size);
+    if (kind !== null) {
+      this.setShadow(address, size, POISONS[kind]);
+      return;
+    }
+    let at = address;
+    const end = address + size;
+    for (const mapping of this.#mappings) {
+      if (mapping.address + mapping.size <= at || mapping.address >= end) continue;
+      const from = Math.max(at, mapping.address);
+      const to = Math.min(end, mapping.address + mapping.size);
+      this.setShadow(from as GuestAddress, to - from, shadowOf(mapping));
+      at = to as GuestAddress;
+    }
+  }
+
+  /** Takes a range for a stack: accesses right below it are its overflow. */
+  markStack(start: GuestAddress, end: GuestAddress): void {
+    this.#stacks.push({ start, end });
+  }
+
+  /** Accesses to addresses that no guest memory lies at go to a handler. */
+  handle(start: bigint, size: number, handler: IoHandler): void {
+    const first = BigInt.asUintN(64, start);
+    this.#io.push({ start: first, end: first + BigInt(size), ...handler });
+  }
+
+  /** Mappings as a snapshot had them; the shadow comes with it. */
+  restoreMappings(mappings: readonly Mapping[]): void {
+    this.#mappings.length = 0;
+    this.#mappings.push(...mappings);
+  }
+
+  /** Lets stores to a page that is watched through from now on. */
+  unwatch(page: number): void {
+    const start = page * PAGE_BYTES + SHADOW;
+    for (let at = start; at < start + PAGE_BYTES; at++) {
+      if (this.bytes[at] === Shadow.watched) this.bytes[at] = Shadow.accessible;
+    }
+  }
+
+  /** Has the first store to a page noticed. */
+  watch(page: number): void {
+    const start = page * PAGE_BYTES + SHADOW;
+    for (let at = start; at < start + PAGE_BYTES; at++) {
+      if (this.bytes[at] === Shadow.accessible) this.bytes[at] = Shadow.watched;
+    }
+  }
+
+  mappingAt(address: GuestAddress): Mapping | null {
+    let low = 0;
+    let high = this.#mappings.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      const { address: start, size } = this.#mappings[middle];
+      if (start + size <= address) low = middle + 1;
+      else high = middle;
+    }
+    const found = this.#mappings[low];
+    return found !== undefined && found.address <= address ? found : null;
+  }
+
+  isExecutable(address: GuestAddress): boolean {
+    return this.mappingAt(address)?.execute === true;
+  }
+
+  /** Where an address lies in `bytes`. Only for mapped ones. */
+  offset(address: GuestAddress): number {
+    return wasmOffset(this.space, address);
+  }
+
+  /** A copy. @throws GuestMemoryError if it is not all mapped */
+  read(address: GuestAddress, size: number): Uint8Array {
+    this.#mapped(address, size);
+    const at = this.offset(address);
+    return this.bytes.slice(at, at + size);
+  }
+
+  /** Whatever the protection is: for loaders and hosts. */
+  write(address: GuestAddress, bytes: Uint8Array): void {
+    if (bytes.length === 0) return;
+    this.#mapped(address, bytes.length);
+    this.noteWrite(address, bytes.length);
+    this.bytes.set(bytes, this.offset(address));
+  }
+
+  /** A store by anyone but translated code's fast path is about to happen. */
+  noteWrite(address: GuestAddress, size: number): void {
+    const first = this.page(address);
+    const last = this.page((address + size - 1) as GuestAddress);
+    for (let page = first; page <= last; page++) this.onWatchedPage?.(page);
+  }
+
+  /** The number of a page of guest memory. */
+  page(address: GuestAddress): number {
+    return this.offset(address) >>> PAGE_SHIFT;
+  }
+
+  setShadow(address: GuestAddress, size: number, shadow: Shadow): void {
+    const at = this.offset(address) + SHADOW;
+    this.onShadowChange?.(this.page(address), this.page((address + size - 1) as GuestAddress));
+    this.bytes.fill(shadow, at, at + size);
+  }
+
+  load(address: bigint, bytes: Bytes, forWrite: boolean): boolean {
+    const at = this.#accessible(address, bytes, forWrite ? "write" : "read");
+    if (at < 0) {
+      const io = at === NOT_MEMORY ? this.#ioAt(address) : undefined;
+      if (io === undefined) return false;
+      this.low = io.read(address, bytes);
+      this.high = 0n;
+      return true;
+    }
+    const { view } = this;
+    switch (bytes) {
+      case 1:
+        this.low = BigInt(view.getUint8(at));
+        break;
+      case 2:
+        this.low = BigInt(view.getUint16(at, true));
+        break;
+      case 4:
+        this.low = BigInt(view.getUint32(at, true));
+        break;
+      case 16:
+        this.high = view.getBigUint64(at + 8, true);
+        this.low = view.getBigUint64(at, true);
+        break;
+      default:
+        this.low = view.getBigUint64(at, true);
+    }
+    return true;
+  }
+
+  store(address: bigint, bytes: Bytes, low: bigint, high: bigint): boolean {
+    const at = this.#accessible(address, bytes, "write");
+    if (at < 0) {
+      const io = at === NOT_MEMORY ? this.#ioAt(address) : undefined;
+      if (io === undefined) return false;
+      io.write(address, bytes, low);
+      return true;
+    }
+    const { view } = this;
+    switch (bytes) {
+      case 1:
+        view.setUint8(at, Number(low));
+        break;
+      case 2:
+        view.setUint16(at, Number(low), true);
+        break;
+      case 4:
+        view.setUint32(at, Number(low), true);
+        break;
+      case 16:
+        view.setBigUint64(at + 8, high, true);
+        view.setBigUint64(at, low, true);
+        break;
+      default:
+        view.setBigUint64(at, low, true);
+    }
+    return true;
+  }
+
+  probe(address: bigint, bytes: Bytes, write: boolean): boolean {
+    const at = this.#accessible(address, bytes, write ? "write" : "read");
+    return at >= 0 || (at === NOT_MEMORY && this.#ioAt(address) !== undefined);
+  }
+
+  /** The fault that executing at an address is. */
+  executeFault(address: bigint): AccessFault {
+    const at = Number(BigInt.asIntN(64, address)) as GuestAddress;
+    const mapped = this.mappingAt(at) !== null;
+    return {
+      rule: mapped ? "execute-data" : ruleOfAddress(this.space, address),
+      address: BigInt.asUintN(64, address),
+      access: "execute",
+      size: 0,
+    };
+  }
+
+  /** The offset of an access that may happen; NOT_MEMORY or REFUSED, with `fault` set, if not. */
+  #accessible(address: bigint, bytes: Bytes, access: AccessKind): number {
+    // Exact for all that can be mapped, and not mappable for the others.
+    const start = Number(BigInt.asIntN(64, address)) as GuestAddress;
+    if (!isMappable(this.space, start) || !isMappable(this.space, (start + bytes - 1) as GuestAddress)) {
+      this.fault = {
+        rule: ruleOfAddress(this.space, address),
+        address: BigInt.asUintN(64, address),
+        access,
+        size: bytes,
+      };
+      return NOT_MEMORY;
+    }
+    const at = this.offset(start);
+    const allowed = access === "write" ? isWritable : isReadable;
+    for (let i = 0; i < bytes; i++) {
+      const shadow = this.bytes[at + SHADOW + i];
+      if (allowed(shadow)) continue;
+      const where = BigInt.asUintN(64, address + BigInt(i));
+      const rule = ruleOfShadow(shadow, access);
+      this.fault = { rule: rule ?? this.#ruleOfUnmapped(where), address: where, access, size: bytes };
+      return rule === null ? NOT_MEMORY : REFUSED;
+    }
+    if (access === "write") this.noteWrite(start, bytes);
+    return at;
+  }
+
+  #ruleOfUnmapped(address: bigint): AccessFault["rule"] {
+    const at = Number(BigInt.asIntN(64, address));
+    const below = this.#stacks.some(({ start }) => at < start && at >= start - STACK_GUARD);
+    return below ? "stack-overflow" : ruleOfAddress(this.space, address);
+  }
+
+  #ioAt(address: bigint): IoRange | undefined {
+    const at = BigInt.asUintN(64, address);
+    return this.#io.find(({ start, end }) => at >= start && at < end);
+  }
+
+  #range(address: GuestAddress, size: number): void {
+    const end = (address + size - 1) as GuestAddress;
+    if (!Number.isSafeInteger(size) || size <= 0 || !isMappable(this.space, address) || !isMappable(this.space, end)) {
+      throw new GuestMemoryError(
+        "guest-memory-range",
+        `${size} bytes at ${formatGuestAddress(address)} do not lie in guest memory, ${formatGuestAddress(this.space.firstMappable)} to ${formatGuestAddress(this.space.endMappable)}`,
+      );
+    }
+  }
+
+  #mapped(address: GuestAddress, size: number): void {
+    let at = address;
+    const end = address + size;
+    while (at < end) {
+      const mapping = this.mappingAt(at);
+      if (mapping === null) {
+        throw new GuestMemoryError("guest-memory-unmapped", `nothing is mapped at ${formatGuestAddress(at)}`);
+      }
+      at = (mapping.address + mapping.size) as GuestAddress;
+    }
+  }
+}
+
+const NOT_MEMORY = -1;
+const REFUSED = -2;
+
+const shadowOf = ({ read, write }: Protection): Shadow => {
+  if (write) return Shadow.accessible;
+  return read ? Shadow.readOnly : Shadow.noAccess;
+};
