@@ -32,6 +32,7 @@ const SYSTEM_INSTRUCTIONS = all(
   in insb insw insd out outsb outsw outsd
   cpuid rdtsc rdtscp rdpmc rdpid rdrand rdseed rdmsr wrmsr rdpkru wrpkru xgetbv xsetbv
   hlt monitor mwait monitorx mwaitx umonitor umwait tpause
+  rdpru wrmsrns
   clts lmsw smsw lgdt lidt sgdt sidt lldt ltr sldt str lar lsl verr verw lss lfs lgs swapgs
   invd wbinvd wbnoinvd invlpg invpcid rsm vmcall vmmcall`,
 );
