@@ -2,15 +2,26 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { caseRandom, loadTarget } from "./cases.mjs";
 
+const BATCH = 1000;
+
 const { file, seed, first, count, progress } = workerData;
 const done = new Int32Array(progress);
-const target = await loadTarget(file);
-for (let number = first; number < first + count; number++) {
+const { run, runBatch } = await loadTarget(file);
+const step = runBatch === undefined ? 1 : BATCH;
+for (let number = first; number < first + count; number += step) {
   Atomics.store(done, 0, number);
   try {
-    await target.run(caseRandom(seed, number));
+    if (runBatch === undefined) await run(caseRandom(seed, number));
+    else await runBatch(randoms(number, Math.min(number + step, first + count)));
   } catch (error) {
-    parentPort.postMessage({ number, error: error instanceof Error ? (error.stack ?? error.message) : String(error) });
+    parentPort.postMessage({
+      number: number + (error?.index ?? 0),
+      error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+    });
     process.exit(1);
   }
+}
+
+function randoms(from, to) {
+  return Array.from({ length: to - from }, (_, i) => caseRandom(seed, from + i));
 }
