@@ -16,6 +16,7 @@ import { STACK } from "./stack.js";
 import { STATUS } from "./status.js";
 import { STRINGS } from "./strings.js";
 import { SYSTEM, SYSTEM_WITH_SPECIAL_REGISTER } from "./system.js";
+import { liftVector } from "./vector.js";
 
 const FAMILIES = [
   MOVES,
@@ -41,9 +42,12 @@ const SYSTEM_STEPS: readonly Step[] = [{ kind: "system" }];
 /** What the instruction does. The last step ends the block, or the next instruction follows. */
 export function lift(instruction: Instruction): readonly Step[] {
   const { mnemonic, operands } = instruction;
-  if (operands.some(isSpecial) && SYSTEM_WITH_SPECIAL_REGISTER.has(mnemonic)) return SYSTEM_STEPS;
+  if (!operands.every(isGeneral)) {
+    if (operands.some(isSpecial) && SYSTEM_WITH_SPECIAL_REGISTER.has(mnemonic)) return SYSTEM_STEPS;
+    return liftVector(instruction) ?? unsupported(instruction);
+  }
   const lifter = LIFTERS.get(mnemonic);
-  if (lifter === undefined || !operands.every(isGeneral)) return unsupported(instruction);
+  if (lifter === undefined) return liftVector(instruction) ?? unsupported(instruction);
   const steps = new StepBuilder();
   lifter(steps, instruction);
   return steps.steps;
