@@ -8,7 +8,7 @@ import { isCovered } from "../../src/translator/lift/index.js";
 import { placeObject, planObject } from "../../src/translator/load-object.js";
 import { debianKernel } from "../support/debian-kernel.js";
 
-const DRIVERS = ["nvme", "nvme-core", "ena", "ixgbevf", "i40e", "mlx5_core", "virtio_net", "virtio_blk", "virtio_ring"];
+const DRIVERS = ["ena", "mlx5_core", "scsi_mod", "sd_mod", "uio", "virtio_blk", "virtio_net"];
 
 describe.each(["6.1", "6.12"])("drivers of Debian's newest %s", (series) => {
   const kernel = debianKernel(series);
@@ -19,11 +19,9 @@ describe.each(["6.1", "6.12"])("drivers of Debian's newest %s", (series) => {
   const modules = new Map(kernel.modules.map((path) => [basename(path).replace(/\.ko.*/, ""), path]));
 
   test("are covered", () => {
-    const present = DRIVERS.filter((driver) => modules.has(driver));
-    expect(present.length).toBeGreaterThan(5);
     const decoder = new InstructionDecoder();
     let instructions = 0;
-    for (const driver of present) {
+    for (const driver of DRIVERS) {
       const path = modules.get(driver) ?? "";
       const plan = planObject(decompress(new Uint8Array(readFileSync(path)), path), driver);
       const loaded = placeObject(plan, plan.space, plan.address, () => null);
