@@ -62,11 +62,13 @@ export class Runtime {
   /** Called before each instruction, which are then carried out one by one. */
   trace: ((instruction: Instruction) => void) | null = null;
   system: SystemHandler = () => null;
+  /** Instructions that translated code is given at a time; grows to `longestSlice`. Small ones are for tests. */
+  slice = FIRST_SLICE;
+  longestSlice = LONGEST_SLICE;
   /** Instructions executed, as far as they are counted. */
   executed = 0;
   readonly #words: Int32Array;
   readonly #heat = new Map<GuestAddress, number>();
-  #slice = FIRST_SLICE;
   #frames = MOST_FRAMES;
   #suspended: string | null = null;
   /** The hook of this address has been called, and wants the code that is there to run. */
@@ -118,7 +120,7 @@ export class Runtime {
         continue;
       }
       walked = 0;
-      const given = Math.min(this.#slice, left);
+      const given = Math.min(this.slice, left);
       const used = this.#call(slot, given);
       left -= Math.max(1, used);
       this.executed += used;
@@ -183,7 +185,7 @@ export class Runtime {
         this.executed++;
         return this.#step(this.cpu.ripAddress);
       case ExitReason.fuel:
-        this.#slice = Math.min(2 * this.#slice, LONGEST_SLICE);
+        this.slice = Math.min(2 * this.slice, this.longestSlice);
         this.#heat.set(this.cpu.ripAddress, HOT);
         return null;
       case ExitReason.unwind: {

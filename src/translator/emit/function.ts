@@ -213,18 +213,25 @@ export class FunctionWriter {
     const { body } = this;
     const fuel = this.#fuel();
     if (fuel === null) return;
+    // Looked at before it is spent, so that whoever is entered here gets one turn further.
     body.get(fuel);
-    if (!this.options.count) {
-      body.i32(this.#weight(place));
-      body.op("i32.sub");
-      body.tee(fuel);
-    }
     body.i32(0);
     body.op("i32.lt_s");
-    body.i32(block.address - this.#base);
-    body.set(this.#w.locals.named("pc", "i32"));
+    // A dispatcher stands for several addresses: whoever set the label set `pc` too.
+    if (block.ending.kind !== "dispatch") this.#setPc(block);
     body.brIf(this.#w.exits.now(ExitReason.fuel, this.#liveness.lanesIn[place]));
+    if (!this.options.count) {
+      body.get(fuel);
+      body.i32(this.#weight(place));
+      body.op("i32.sub");
+      body.set(fuel);
+    }
     this.#steps.forgetPc();
+  }
+
+  #setPc(block: Block): void {
+    this.body.i32(block.address - this.#base);
+    this.body.set(this.#w.locals.named("pc", "i32"));
   }
 
   /** Instructions between a loop's header and the last block that leads back to it: a bound for one turn. */
@@ -391,6 +398,7 @@ export class FunctionWriter {
       case "label":
         body.i32(ending.value);
         body.set(locals.named("label", "i32"));
+        this.#setPc(block);
         this.#go(block, 0);
         return;
       case "dispatch":

@@ -307,13 +307,14 @@ export class Steps {
     this.#leave.push(leave);
     const fuel = w.locals.named("fuel", "i32");
     body.get(fuel);
-    body.i32(1);
-    body.op("i32.sub");
-    body.tee(fuel);
     body.i32(0);
     body.op("i32.lt_s");
     this.#setPc();
     body.brIf(w.exits.now(ExitReason.fuel, this.#site.lanesBefore));
+    body.get(fuel);
+    body.i32(1);
+    body.op("i32.sub");
+    body.set(fuel);
     for (const inner of steps) this.#step(inner, null);
     body.br(again);
     this.#leave.pop();
