@@ -72,6 +72,8 @@ describe.skipIf(why !== null)("single instructions do what this processor does",
 
 class SpoiledSubject implements Subject {
   readonly name = "spoiled";
+  readonly flags = "exact";
+  readonly checks = true;
 
   constructor(
     readonly subject: Subject,

@@ -89,6 +89,13 @@ export interface Outcome {
 /** Something that runs cases: the processor, or a translation of it. */
 export interface Subject {
   readonly name: string;
+  /**
+   * `exact`: always what the processor has. `convention`: what compilers rely on; nothing carries flags into a function
+   * or out of one, and they need not be right in a fault.
+   */
+  readonly flags: "exact" | "convention";
+  /** Whether it notices accesses to what is not mapped; if not, it is spared them. */
+  readonly checks: boolean;
   /** Whether it knows the instruction; code with others is not given to it. */
   covers(code: Uint8Array): boolean;
   run(test: Case): Outcome;

@@ -3,7 +3,7 @@ import { CPU } from "../../../src/translator/cpu-state.js";
 import { InstructionDecoder, isDecodeFailure } from "../../../src/translator/decode.js";
 import { Evaluator, type MemoryPort } from "../../../src/translator/evaluate.js";
 import type { Instruction } from "../../../src/translator/instruction.js";
-import type { Bytes, Step, TrapName } from "../../../src/translator/ir.js";
+import type { Bytes, Step } from "../../../src/translator/ir.js";
 import { isCovered, lift } from "../../../src/translator/lift/index.js";
 import type { GuestAddress } from "../../../src/util/guest-address.js";
 import {
@@ -20,6 +20,7 @@ import {
   type Stop,
   type Subject,
 } from "./case.js";
+import { STOP_OF_TRAP } from "./stops.js";
 
 /** More than any snippet needs that ends. */
 const MOST_INSTRUCTIONS = 20_000;
@@ -31,18 +32,11 @@ interface Lifted {
   readonly steps: readonly Step[];
 }
 
-const STOPS: Readonly<Record<TrapName, Stop>> = {
-  "divide-error": "divide-error",
-  breakpoint: "breakpoint",
-  "invalid-opcode": "invalid-opcode",
-  "general-protection": "general-protection",
-  alignment: "general-protection",
-  "bound-range": "vector 5",
-};
-
 /** The decoder, the lifters and the evaluator of single instructions. */
 export class EvaluatorSubject implements Subject {
   readonly name = "evaluator";
+  readonly flags = "exact";
+  readonly checks = true;
   readonly #decoder = new InstructionDecoder();
   readonly #cpu = new CpuState(new ArrayBuffer(CPU.end));
   readonly #memory = new ImageMemory();
@@ -109,7 +103,7 @@ export class EvaluatorSubject implements Subject {
         case "fault":
           return { stop: "memory", note: `access of ${this.#memory.faultAddress.toString(16)}` };
         case "trap":
-          return { stop: STOPS[outcome.trap], note: outcome.trap };
+          return { stop: STOP_OF_TRAP[outcome.trap], note: outcome.trap };
         case "system":
           return { stop: "unsupported", note: "for the runtime" };
         case "unsupported":

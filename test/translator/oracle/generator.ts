@@ -13,6 +13,13 @@ const MOST_BYTES = 0x200;
 /** Each condition of these is a mnemonic of its own. */
 const CONDITIONAL = /^(set|cmov).*/;
 
+export interface GeneratorOptions {
+  /** Which forms without control flow are to be used for their own sake; all if left out. */
+  readonly isWanted?: (form: Form) => boolean;
+  /** Whether functions may read flags that their caller set; their callers never read theirs. Default true. */
+  readonly flagsCrossCalls?: boolean;
+}
+
 /** Makes cases out of forms. */
 export class Generator {
   readonly #integer: readonly Form[];
@@ -20,10 +27,11 @@ export class Generator {
   readonly #families: readonly (readonly Form[])[];
   readonly #fixers: readonly Form[];
   readonly #constructs: readonly ((writer: InstructionWriter) => void)[];
+  readonly #undefinedInFunctions: number;
   readonly #byName: ReadonlyMap<string, Form>;
 
-  /** @param isWanted which forms without control flow are to be used for their own sake */
-  constructor(forms: readonly Form[], isWanted: (form: Form) => boolean = () => true) {
+  constructor(forms: readonly Form[], { isWanted = () => true, flagsCrossCalls = true }: GeneratorOptions = {}) {
+    this.#undefinedInFunctions = flagsCrossCalls ? 0 : ARITHMETIC_FLAGS;
     const plain = forms.filter((form) => !form.control);
     this.#integer = plain.filter((form) => !form.vector && isWanted(form));
     this.#vector = plain.filter((form) => form.vector && isWanted(form));
@@ -155,11 +163,11 @@ export class Generator {
     draft.changed = ALL_REGISTERS;
     if (chance(random, 70)) this.#plain(writer);
     const out = writer.writeBranch(this.#form("Jmp_rel8_64"));
-    draft.undefinedFlags = 0;
+    draft.undefinedFlags = this.#undefinedInFunctions;
     draft.changed = changed;
     draft.land(call);
     if (chance(random, 70)) this.#plain(writer);
-    draft.undefinedAtExits |= draft.undefinedFlags;
+    draft.undefinedAtExits |= draft.undefinedFlags | this.#undefinedInFunctions;
     writer.write(back);
     draft.changed = ALL_REGISTERS;
     draft.land(out);
@@ -197,6 +205,8 @@ export class Generator {
   /** Behind an instruction or two that are never run, or outside. */
   #landAt(writer: InstructionWriter, tell: (target: number) => void): void {
     const { draft, random } = writer;
+    // Some lead back to a caller, some into a function.
+    draft.undefinedFlags |= this.#undefinedInFunctions;
     const { undefinedFlags } = draft;
     draft.undefinedAtExits |= undefinedFlags;
     if (chance(random, 30)) {

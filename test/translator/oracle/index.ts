@@ -2,12 +2,17 @@ import { Campaign } from "./campaign.js";
 import type { Subject } from "./case.js";
 import { EvaluatorSubject } from "./evaluator.js";
 import { NativeProcessor, whyNotNative } from "./native.js";
+import { SandboxSubject } from "./sandbox.js";
 
 export type { Failure } from "./campaign.js";
 export { whyNotNative };
 
 const SUBJECTS: Readonly<Record<string, () => Subject>> = {
   evaluator: () => new EvaluatorSubject(),
+  sandbox: () => new SandboxSubject("sandbox", {}),
+  "sandbox-unchecked": () => new SandboxSubject("sandbox-unchecked", { checks: false }),
+  "sandbox-plain": () => new SandboxSubject("sandbox-plain", { elimination: false }),
+  "sandbox-halting": () => new SandboxSubject("sandbox-halting", {}, 2),
 };
 
 export const SUBJECT_NAMES: readonly string[] = Object.keys(SUBJECTS);
