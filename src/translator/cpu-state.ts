@@ -32,8 +32,8 @@ export const CPU = {
   lazyA: 0x0e8,
   lazyB: 0x0f0,
   lazyR: 0x0f8,
-  /** i64: the address whose check failed. i32: its bytes, and 1 for a store. */
-  faultAddress: 0x100,
+  /** i32, a bit a register: those whose value in memory is the newest, while frames are being left one by one. */
+  spilled: 0x100,
   /** XMM0 to XMM15, 16 bytes each. */
   xmm: 0x200,
   /** Where indirect targets are looked up: entries of 16 bytes (i64 guest address, i32 table index). */

@@ -22,8 +22,8 @@ export interface SandboxOptions {
   readonly checks?: boolean;
   /** Leave out checks that earlier ones make needless. Default true; false is for comparison. */
   readonly elimination?: boolean;
-  /** Have every register right in a fault, also those that nothing needs any more. Default true. */
-  readonly exact?: boolean;
+  /** Call functions with registers in parameters where that can be. Default true; false is for comparison. */
+  readonly conventions?: boolean;
   /** Count each instruction, not only turns of loops. Default false. */
   readonly count?: boolean;
   /** Bytes of stack. Default 1 MiB. */
@@ -446,11 +446,11 @@ export class Sandbox {
   }
 
   #create(space: GuestSpace): Core {
-    const { checks = true, elimination = true, exact = true, count = false } = this.options;
+    const { checks = true, elimination = true, conventions = true, count = false } = this.options;
     const memory = new GuestMemory(space);
     const code = new GuestCode(memory);
     const cpu = new CpuState(memory.memory.buffer);
-    const runtime = new Runtime(memory, code, cpu, { space, checks, elimination, exact, count });
+    const runtime = new Runtime(memory, code, cpu, { space, checks, elimination, conventions, count });
     const snapshots = new Snapshots(memory, cpu);
     const system = new SystemInstructions(cpu, () => BigInt(Math.trunc(runtime.executed)));
     runtime.system = (instruction) => system.carryOut(instruction);

@@ -1,12 +1,22 @@
-import { CPU, type ExitReason } from "../cpu-state.js";
+import { CPU, ExitReason } from "../cpu-state.js";
+import type { Convention } from "../flow/convention.js";
 import type { Residence } from "../flow/residence.js";
-import type { FunctionBody, Label, LocalIndex } from "../wasm-assembler.js";
+import { RSP } from "../instruction.js";
+import type { FunctionBody, FunctionIndex, Label, LocalIndex } from "../wasm-assembler.js";
 import type { FlagsState, LazyFlags } from "./lazy-flags.js";
 import type { Locals } from "./locals.js";
 import type { Registers } from "./registers.js";
 
 /** What a translated function returns when `reason` in the processor's state says why it stopped. */
 export const EXIT_STATUS = -1;
+
+/** What ways out have to know of their function. */
+export interface ExitShape {
+  /** Registers that it returns, a bit each; null if it takes and leaves its state in memory. */
+  readonly results: number | null;
+  /** (i32 register, i64 value): writes a register to memory, unless it is marked as spilled; and marks it. */
+  readonly spill: FunctionIndex;
+}
 
 /**
  * The ways out of a function, at its end, out of the way of what runs: each writes the state to memory and returns. Sites
@@ -24,16 +34,16 @@ export class Exits {
     /** The address that `pc` counts from: its low half; the high half is its sign. */
     private readonly base: number,
     private readonly fuel: () => LocalIndex | null,
-    /** Registers that the way out need not write, as they are not needed there (a bit each). */
-    private readonly dispensable: number,
+    private readonly shape: ExitShape,
   ) {}
 
   /** The label to go to, to leave with `reason` and the state as it is now, at the address in `pc`. */
   now(reason: ExitReason, lanes: number): Label {
     const at: Residence = { ...this.registers.at };
-    const dirty = at.dirty & at.local & ~this.dispensable;
+    const dirty = at.dirty & at.local;
     const state = this.flags().state;
-    const key = [reason, dirty, at.narrow & dirty, flagsKey(state, lanes)].join(":");
+    const own = this.shape.results === null ? 0 : at.own;
+    const key = [reason, dirty, at.narrow & dirty, own, flagsKey(state, lanes)].join(":");
     return this.#label(key, () => {
       this.registers.store(dirty, at);
       if (lanes !== 0) this.flags().store(lanes, state);
@@ -45,7 +55,10 @@ export class Exits {
         this.body.op("i64.add");
       }
       this.body.memory("i64.store", CPU.rip, 3);
-      this.#leave(reason);
+      if (this.shape.results !== null) this.#word(CPU.spilled, own);
+      this.#storeFuel();
+      this.#word(CPU.reason, reason);
+      this.#return();
     });
   }
 
@@ -64,24 +77,83 @@ export class Exits {
     });
   }
 
+  /**
+   * The label for a call with registers in parameters that did not come back where it should. What it did not change is
+   * still here: registers are written unless a callee has written them already.
+   *
+   * @param spends whether the callee keeps the fuel in memory right
+   */
+  afterClosedCall(callee: Convention, spends: boolean): Label {
+    const at: Residence = { ...this.registers.at };
+    const dirty = at.dirty & at.local;
+    const key = ["closed", dirty, at.narrow & dirty, at.own, callee.results, callee.changes, spends].join(":");
+    return this.#label(key, () => {
+      const { body, shape } = this;
+      body.i32(0);
+      body.memory("i32.load", CPU.reason, 2);
+      body.op("i32.eqz");
+      body.if();
+      body.i32(0);
+      body.get(this.locals.named("status", "i64"));
+      body.memory("i64.store", CPU.rip, 3);
+      this.#word(CPU.reason, ExitReason.elsewhere);
+      this.#word(CPU.spilled, callee.changes & ~callee.results);
+      for (let r = 0; r < 16; r++) {
+        if ((callee.results & (1 << r)) !== 0) this.#spill(r, () => body.get(this.locals.named(`result${r}`, "i64")));
+      }
+      this.#spill(RSP, () => {
+        this.registers.push(RSP, at);
+        body.i64(8);
+        body.op("i64.add");
+      });
+      body.end();
+      for (let r = 0; r < 16; r++) {
+        if ((dirty & (1 << r)) !== 0) this.#spill(r, () => this.registers.push(r, at));
+      }
+      if (shape.results !== null) {
+        body.i32(0);
+        body.i32(0);
+        body.memory("i32.load", CPU.spilled, 2);
+        body.i32(at.own);
+        body.op("i32.or");
+        body.memory("i32.store", CPU.spilled, 2);
+      }
+      if (!spends) this.#storeFuel();
+      this.#return();
+    });
+  }
+
   /** Puts the ways out behind what was written so far. */
   finish(): void {
     this.body.surround(this.#tails);
   }
 
-  #leave(reason: ExitReason): void {
+  /** Returns to say that the function did not: nobody looks at its results. */
+  #return(): void {
     const { body } = this;
-    const fuel = this.fuel();
-    if (fuel !== null) {
-      body.i32(0);
-      body.get(fuel);
-      body.memory("i32.store", CPU.fuel, 2);
-    }
-    body.i32(0);
-    body.i32(reason);
-    body.memory("i32.store", CPU.reason, 2);
     body.i64(EXIT_STATUS);
+    for (let r = 0; r < 16; r++) if (((this.shape.results ?? 0) & (1 << r)) !== 0) body.i64(0);
     body.op("return");
+  }
+
+  #spill(register: number, value: () => void): void {
+    this.body.i32(register);
+    value();
+    this.body.call(this.shape.spill);
+  }
+
+  #word(offset: number, value: number): void {
+    this.body.i32(0);
+    this.body.i32(value);
+    this.body.memory("i32.store", offset, 2);
+  }
+
+  #storeFuel(): void {
+    const fuel = this.fuel();
+    if (fuel === null) return;
+    this.body.i32(0);
+    this.body.get(fuel);
+    this.body.memory("i32.store", CPU.fuel, 2);
   }
 
   #label(key: string, tail: () => void): Label {

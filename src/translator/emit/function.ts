@@ -1,18 +1,21 @@
 import type { GuestAddress } from "../../util/guest-address.js";
 import { CPU, ExitReason } from "../cpu-state.js";
 import { conditionLanes } from "../flags.js";
-import { type Liveness, livenessOf } from "../flow/liveness.js";
-import { type Order, orderBlocks } from "../flow/order.js";
+import type { Convention, Plan } from "../flow/convention.js";
+import { isCall, type Liveness, livenessOf, type TransferUses } from "../flow/liveness.js";
+import type { Order } from "../flow/order.js";
 import type { Block, Node, Region } from "../flow/region.js";
-import { type NodeResidence, type Residence, residencesOf } from "../flow/residence.js";
+import { NOWHERE, type NodeResidence, type Residence, residencesOf } from "../flow/residence.js";
+import { type Heights, stackHeights } from "../flow/stack-height.js";
 import { meetingPoints } from "../flow/versions.js";
 import type { GuestSpace } from "../guest-space.js";
+import { RBP, RSP } from "../instruction.js";
 import type { Expr, PureName, Step } from "../ir.js";
-import type { FunctionBody, FunctionIndex, Label, LocalIndex, TypeIndex } from "../wasm-assembler.js";
+import type { FunctionBody, FunctionIndex, Label, LocalIndex, TypeIndex, ValueType } from "../wasm-assembler.js";
 import { Accesses } from "./access.js";
 import { EXIT_STATUS, Exits } from "./exits.js";
 import { Expressions } from "./expressions.js";
-import { EPOCH_BIT, Facts, type Snapshot } from "./facts.js";
+import { EPOCH_BIT, Facts, type Snapshot, type Version } from "./facts.js";
 import { type FlagsState, LazyFlags, NO_FLAGS } from "./lazy-flags.js";
 import { DEPTH, Locals } from "./locals.js";
 import { Registers } from "./registers.js";
@@ -24,21 +27,50 @@ export interface EmitOptions {
   readonly checks: boolean;
   /** Leave out checks of what is known to have been checked. */
   readonly elimination: boolean;
-  /** Keep registers that nothing needs any more for the sake of what a fault shows. */
-  readonly exact: boolean;
+  /** Call functions of the same module with registers in parameters where that can be. */
+  readonly conventions: boolean;
   /** Count every instruction in the fuel, not only turns of loops. */
   readonly count: boolean;
 }
 
 /** How functions reach each other. */
 export interface Linkage {
-  /** Of a function in the same module, to be called directly; else its place in the table. */
+  /** Of a function in the same module, to be called directly with its state in memory; else its place in the table. */
   callee(target: GuestAddress): { readonly index: FunctionIndex } | { readonly slot: number };
+  /** A function in the same module that takes registers in parameters, null if the target is none. */
+  closed(target: GuestAddress): ClosedFunction | null;
   /** (i64 target, i32 depth) → i64 status: calls what is at a guest address. */
   readonly indirect: FunctionIndex;
-  /** (i32 depth) → i64 status: the type of every translated function. */
+  /** (i32 depth) → i64 status: the type of functions that take and leave their state in memory. */
   readonly type: TypeIndex;
+  readonly spill: FunctionIndex;
   pure(name: PureName): FunctionIndex;
+}
+
+/**
+ * A function that takes registers in parameters: depth if it is `deep`, then its parameters in ascending order. It returns
+ * a status and its results in ascending order.
+ */
+export interface ClosedFunction {
+  readonly index: FunctionIndex;
+  readonly convention: Convention;
+}
+
+/** Calls `visit` for the registers of a mask, in ascending order. */
+export function eachRegister(mask: number, visit: (register: number) => void): void {
+  for (let r = 0; r < 16; r++) if ((mask & (1 << r)) !== 0) visit(r);
+}
+
+/** The types of the parameters and results of a closed function. */
+export function signatureOf({ parameters, results, deep }: Convention): {
+  readonly parameters: ValueType[];
+  readonly results: ValueType[];
+} {
+  const types: ValueType[] = deep ? ["i32"] : [];
+  eachRegister(parameters, () => types.push("i64"));
+  const returned: ValueType[] = ["i64"];
+  eachRegister(results, () => returned.push("i64"));
+  return { parameters: types, results: returned };
 }
 
 const ALL_VARIABLES = 0xffff | EPOCH_BIT;
@@ -48,11 +80,6 @@ interface Saved {
   readonly flags: FlagsState;
   readonly known: Snapshot;
 }
-
-const isCall = (node: Node): boolean => {
-  const kind = node.lifted.effects.last?.kind;
-  return node.inlining === "none" && (kind === "call" || kind === "callIndirect");
-};
 
 /** Writes one region as one function with structured control flow. */
 export class FunctionWriter {
@@ -65,40 +92,45 @@ export class FunctionWriter {
   readonly #labels: (Label | undefined)[] = [];
   readonly #usesFuel: boolean;
   readonly #base: number;
+  readonly #convention: Convention | null;
+  readonly #heights: readonly (number | null)[];
+  readonly region: Region;
+  /** The version that the stack pointer has at the entry. */
+  #entrySp: Version = { root: 0, offset: 0 };
 
   constructor(
-    readonly region: Region,
+    plan: Plan,
     private readonly body: FunctionBody,
     private readonly linkage: Linkage,
     private readonly options: EmitOptions,
   ) {
-    const entry = region.blocks[0];
-    this.#order = orderBlocks(region.blocks, entry);
-    const order = this.#order;
-    this.#liveness = livenessOf(
-      order,
-      {
-        reads: () => 0,
-        needsAll: isCall,
-        writes: (node) => (isCall(node) ? 0xffff : 0),
-        mayExit: ({ lifted: { effects } }) =>
-          (options.checks && effects.accessesMemory) || effects.traps || effects.branchesInside,
+    const { region, order, convention } = plan;
+    this.region = region;
+    this.#order = order;
+    this.#convention = convention;
+    const uses: TransferUses = {
+      reads: (node) => this.#closed(node)?.convention.parameters ?? 0,
+      writes: (node) => (isCall(node) ? (this.#closed(node)?.convention.changes ?? 0xffff) : 0),
+      leaving: (block) => this.#readsLeaving(block),
+    };
+    this.#liveness = livenessOf(order, uses);
+    const calls: NodeResidence = {
+      flushes: (node) => isCall(node) && this.#closed(node) === null,
+      returned: (node) => this.#closed(node)?.convention.results ?? 0,
+      left: (node) => {
+        const callee = this.#closed(node)?.convention;
+        return callee === undefined ? 0 : callee.changes & ~callee.results;
       },
-      options.exact,
-    );
-    const calls: NodeResidence = { flushes: isCall, returned: () => 0, left: () => 0 };
-    this.#starts = residencesOf(order, this.#liveness, calls, { local: 0, dirty: 0, narrow: 0 }).atStart;
+    };
+    const first = { ...NOWHERE, local: convention?.parameters ?? 0 };
+    this.#starts = residencesOf(order, this.#liveness, calls, first).atStart;
     this.#meets = meetingPoints(
       order,
-      order.blocks.map((block) =>
-        block.nodes.reduce((mask, node) => mask | (isCall(node) ? ALL_VARIABLES : node.lifted.effects.writes), 0),
-      ),
+      order.blocks.map((block) => block.nodes.reduce((mask, node) => mask | this.#defines(node), 0)),
     );
+    this.#heights = stackHeights(order, (node, at) => this.#heightsAfterCall(node, at)).starts;
     this.#base = region.entry | 0;
-    this.#usesFuel =
-      options.count ||
-      order.isLoopHeader.some((is) => is) ||
-      order.blocks.some((block) => leavesByTail(block) || block.nodes.some((node) => hasLoop(node.lifted.steps)));
+    this.#usesFuel = needsFuel(order, options.count);
 
     const locals = new Locals(body);
     const registers = new Registers(body, locals);
@@ -118,7 +150,10 @@ export class FunctionWriter {
       () => flags,
       this.#base,
       () => this.#fuel(),
-      0,
+      {
+        results: convention?.results ?? null,
+        spill: linkage.spill,
+      },
     );
     const accesses = new Accesses(body, locals, options.space, options.checks, facts, expressions.emit, () =>
       this.#steps.leaveIf(),
@@ -129,14 +164,69 @@ export class FunctionWriter {
 
   write(): void {
     const { body } = this;
-    if (this.#order.blocks.some((block) => block.nodes.some(isCall))) this.#checkDepth();
+    const { facts, locals, registers } = this.#w;
+    const convention = this.#convention;
+    if (convention !== null) {
+      let parameter = convention.deep ? 1 : 0;
+      eachRegister(convention.parameters, (r) => {
+        locals.adopt(r, parameter++);
+      });
+      registers.at = { ...NOWHERE, local: convention.parameters };
+      // For the comparison at the end: the parameter itself changes.
+      body.get(locals.wide(RSP));
+      body.set(locals.named("entrySp", "i64"));
+    }
+    if (this.#nests()) this.#checkDepth();
     this.#loadFuel();
-    const entry = this.#save();
+    this.#entrySp = facts.register(RSP);
+    if (convention !== null) {
+      // Whoever calls has just stored the return address there.
+      facts.highTested(this.#entrySp);
+      facts.shadowTested(this.#entrySp, 8, true);
+    }
     this.#edge(this.#order.blocks[0]);
-    this.#tree(0, entry.known);
+    this.#tree(0, facts.snapshot());
     body.op("unreachable");
     this.#w.exits.finish();
     body.op("unreachable");
+  }
+
+  /** Whether frames are counted here. */
+  #nests(): boolean {
+    if (this.#convention !== null) return this.#convention.deep;
+    return this.#order.blocks.some((block) => block.nodes.some(isCall));
+  }
+
+  /** What a node calls, if that takes registers in parameters. */
+  #closed(node: Node): ClosedFunction | null {
+    if (!isCall(node)) return null;
+    const { last } = node.lifted.effects;
+    return last?.kind === "call" ? this.linkage.closed(last.target) : null;
+  }
+
+  /** Variables that a node gives new versions. */
+  #defines(node: Node): number {
+    if (!isCall(node)) return node.lifted.effects.writes;
+    const callee = this.#closed(node);
+    return callee === null ? ALL_VARIABLES : node.lifted.effects.writes | callee.convention.changes;
+  }
+
+  #heightsAfterCall(node: Node, at: Heights): Heights {
+    const callee = this.#closed(node);
+    if (callee === null) return { sp: null, bp: null };
+    const keepsFrame = (callee.convention.changes & (1 << RBP)) === 0;
+    return { sp: at.sp === null ? null : at.sp + 8, bp: keepsFrame ? at.bp : null };
+  }
+
+  #readsLeaving(block: Block): number {
+    const convention = this.#convention;
+    if (convention === null) return 0;
+    if (block.ending.kind === "return") return convention.results;
+    let registers = 0;
+    for (const target of tailTargets(block)) {
+      registers |= convention.results | (this.linkage.closed(target)?.convention.parameters ?? 0);
+    }
+    return registers;
   }
 
   #fuel(): LocalIndex | null {
@@ -165,9 +255,30 @@ export class FunctionWriter {
     body.get(DEPTH);
     body.op("i32.eqz");
     body.if();
-    body.i64(this.region.entry);
-    body.op("return");
+    if (this.#convention === null) {
+      body.i64(this.region.entry);
+      body.op("return");
+    } else {
+      body.i32(0);
+      body.i64(this.region.entry);
+      body.memory("i64.store", CPU.rip, 3);
+      this.#word(CPU.reason, ExitReason.elsewhere);
+      this.#word(CPU.spilled, 0);
+      this.#returnNothing();
+    }
     body.end();
+  }
+
+  #word(offset: number, value: number): void {
+    this.body.i32(0);
+    this.body.i32(value);
+    this.body.memory("i32.store", offset, 2);
+  }
+
+  #returnNothing(): void {
+    this.body.i64(EXIT_STATUS);
+    eachRegister(this.#convention?.results ?? 0, () => this.body.i64(0));
+    this.body.op("return");
   }
 
   /** The part of the dominator tree at a place: Ramsey, "Beyond Relooper", figure 3. */
@@ -180,6 +291,10 @@ export class FunctionWriter {
     const header = order.isLoopHeader[place];
     facts.restore(known);
     facts.renew(this.#meets[place]);
+    const height = this.#heights[place];
+    if (height !== null) {
+      facts.setRegister(RSP, { root: this.#entrySp.root, offset: this.#entrySp.offset + height });
+    }
     const joined = header || order.isMerge[place] || place === 0;
     if (joined) {
       registers.at = { ...this.#starts[place] };
@@ -288,6 +403,11 @@ export class FunctionWriter {
   #call(node: Node, step: Step): void {
     const { body } = this;
     const { registers, expressions, locals, exits, flags, facts } = this.#w;
+    const callee = this.#closed(node);
+    if (callee !== null) {
+      this.#callClosed(node, callee);
+      return;
+    }
     registers.flush();
     this.#storeFuel();
     if (step.kind === "callIndirect") {
@@ -298,16 +418,59 @@ export class FunctionWriter {
       this.#lessDepth();
       this.#transfer(step.target, false);
     }
-    const status = locals.named("status", "i64");
-    body.tee(status);
-    const returnsTo = node.address + node.lifted.instruction.length;
-    body.i64(returnsTo | 0);
+    body.tee(locals.named("status", "i64"));
+    body.i64((node.address + node.lifted.instruction.length) | 0);
     body.op("i64.ne");
     body.brIf(exits.afterCall());
     registers.forget();
     flags.state = NO_FLAGS;
     facts.renew(ALL_VARIABLES);
     this.#loadFuel();
+  }
+
+  /** With registers in parameters and results. */
+  #callClosed(node: Node, callee: ClosedFunction): void {
+    const { body } = this;
+    const { registers, locals, exits, flags, facts } = this.#w;
+    this.#passRegisters(callee);
+    body.get(locals.named("status", "i64"));
+    body.i64((node.address + node.lifted.instruction.length) | 0);
+    body.op("i64.ne");
+    body.brIf(exits.afterClosedCall(callee.convention, callee.convention.spends));
+    this.#takeResults(callee);
+    const { root, offset } = facts.register(RSP);
+    registers.get64(RSP);
+    body.i64(8);
+    body.op("i64.add");
+    registers.set64(RSP);
+    facts.renew(callee.convention.changes);
+    facts.setRegister(RSP, { root, offset: offset + 8 });
+    flags.state = NO_FLAGS;
+  }
+
+  /** Calls; leaves the status and the results in locals of their own. */
+  #passRegisters({ index, convention }: ClosedFunction): void {
+    const { body } = this;
+    const { registers, locals } = this.#w;
+    if (convention.spends) this.#storeFuel();
+    if (convention.deep) this.#lessDepth();
+    eachRegister(convention.parameters, (r) => registers.get64(r));
+    body.call(index);
+    const results: number[] = [];
+    eachRegister(convention.results, (r) => results.push(r));
+    for (const r of results.reverse()) body.set(locals.named(`result${r}`, "i64"));
+    body.set(locals.named("status", "i64"));
+  }
+
+  #takeResults({ convention }: ClosedFunction): void {
+    const { body } = this;
+    const { registers, locals } = this.#w;
+    eachRegister(convention.results, (r) => {
+      body.get(locals.named(`result${r}`, "i64"));
+      registers.set64(r);
+    });
+    registers.leave(convention.changes & ~convention.results);
+    if (convention.spends) this.#loadFuel();
   }
 
   #lessDepth(): void {
@@ -340,8 +503,17 @@ export class FunctionWriter {
     body.if();
     registers.store(registers.at.dirty & registers.at.local);
     this.#storeFuel();
-    expressions.emit(target);
-    body.op("return");
+    if (this.#convention === null) {
+      expressions.emit(target);
+      body.op("return");
+    } else {
+      body.i32(0);
+      expressions.emit(target);
+      body.memory("i64.store", CPU.rip, 3);
+      this.#word(CPU.spilled, registers.at.own);
+      this.#word(CPU.reason, ExitReason.elsewhere);
+      this.#returnNothing();
+    }
     body.end();
   }
 
@@ -359,10 +531,7 @@ export class FunctionWriter {
         return;
       case "return":
         if (last?.kind !== "return") return;
-        registers.flush();
-        this.#storeFuel();
-        expressions.emit(last.target);
-        body.op("return");
+        this.#return(() => expressions.emit(last.target));
         return;
       case "indirect": {
         if (last?.kind !== "jumpIndirect") return;
@@ -500,10 +669,67 @@ export class FunctionWriter {
   /** On to another function, this one's frame gone. */
   #tail(target: GuestAddress): void {
     const { body } = this;
+    const convention = this.#convention;
+    const callee = convention === null ? null : this.linkage.closed(target);
+    if (convention !== null && callee !== null) {
+      this.#passRegisters(callee);
+      const status = this.#w.locals.named("status", "i64");
+      body.get(status);
+      body.i64(EXIT_STATUS);
+      body.op("i64.eq");
+      body.brIf(this.#w.exits.afterClosedCall(callee.convention, callee.convention.spends));
+      this.#takeResults(callee);
+      this.#returnResults(convention, () => body.get(status));
+      return;
+    }
     this.#w.registers.flush();
     this.#spendOnTail(() => body.i64(target | 0));
     body.get(DEPTH);
     this.#transfer(target, true);
+  }
+
+  /** Returns to an address. */
+  #return(target: () => void): void {
+    const { body } = this;
+    const { registers, facts, locals } = this.#w;
+    const convention = this.#convention;
+    if (convention === null) {
+      registers.flush();
+      this.#storeFuel();
+      target();
+      body.op("return");
+      return;
+    }
+    const { root, offset } = facts.register(RSP);
+    if (root !== this.#entrySp.root || offset !== this.#entrySp.offset + 8) {
+      // The stack pointer is no result, so it has to be what callers take it to be.
+      registers.get64(RSP);
+      body.get(locals.named("entrySp", "i64"));
+      body.i64(8);
+      body.op("i64.add");
+      body.op("i64.ne");
+      body.if();
+      registers.store(registers.at.dirty & registers.at.local);
+      this.#storeFuel();
+      this.#word(CPU.spilled, registers.at.own);
+      this.#word(CPU.reason, ExitReason.elsewhere);
+      body.i32(0);
+      target();
+      body.memory("i64.store", CPU.rip, 3);
+      this.#returnNothing();
+      body.end();
+    }
+    this.#returnResults(convention, target);
+  }
+
+  #returnResults(convention: Convention, target: () => void): void {
+    const { registers } = this.#w;
+    const { dirty, local } = registers.at;
+    registers.store(dirty & local & ~convention.results & ~(1 << RSP));
+    this.#storeFuel();
+    target();
+    eachRegister(convention.results, (r) => registers.get64(r));
+    this.body.op("return");
   }
 
   /** Chains of jumps between functions nest no frames, so nothing but fuel ends them. */
@@ -552,10 +778,21 @@ export class FunctionWriter {
   }
 }
 
-const leavesByTail = (block: Block): boolean =>
-  block.ending.kind === "tail" ||
-  block.ending.kind === "indirect" ||
-  (block.ending.kind === "branch" && block.successors.includes(null));
+/** Where a block jumps to another function. */
+const tailTargets = (block: Block): readonly GuestAddress[] =>
+  block.ending.kind === "tail"
+    ? [block.ending.target]
+    : block.ending.kind === "branch"
+      ? block.outside.filter((_, i) => block.successors[i] === null)
+      : [];
+
+const leavesByTail = (block: Block): boolean => block.ending.kind === "indirect" || tailTargets(block).length > 0;
+
+/** Whether a region needs fuel for what it does itself. */
+export const needsFuel = (order: Order, count: boolean): boolean =>
+  count ||
+  order.isLoopHeader.some((is) => is) ||
+  order.blocks.some((block) => leavesByTail(block) || block.nodes.some((node) => hasLoop(node.lifted.steps)));
 
 const hasLoop = (steps: readonly Step[]): boolean =>
   steps.some((step) => step.kind === "loop" || (step.kind === "if" && (hasLoop(step.then) || hasLoop(step.otherwise))));

@@ -1,10 +1,22 @@
 import type { GuestAddress } from "../../util/guest-address.js";
-import { CPU } from "../cpu-state.js";
+import { CPU, ExitReason } from "../cpu-state.js";
+import { planConventions } from "../flow/convention.js";
 import type { Region } from "../flow/region.js";
+import { SHADOW } from "../guest-space.js";
+import { RSP } from "../instruction.js";
 import type { PureName } from "../ir.js";
 import { emitPure } from "../pure.js";
-import { type FunctionBody, ModuleAssembler } from "../wasm-assembler.js";
-import { type EmitOptions, FunctionWriter, type Linkage } from "./function.js";
+import { type FunctionBody, ModuleAssembler, type ValueType } from "../wasm-assembler.js";
+import { EXIT_STATUS } from "./exits.js";
+import {
+  type ClosedFunction,
+  type EmitOptions,
+  eachRegister,
+  FunctionWriter,
+  type Linkage,
+  needsFuel,
+  signatureOf,
+} from "./function.js";
 
 /** Where a module finds what it shares with the others. */
 export const IMPORTS = { module: "korral", memory: "memory", table: "table", resolve: "resolve" } as const;
@@ -40,17 +52,42 @@ export function emitModule(
   module.importMemory(IMPORTS.module, IMPORTS.memory, { minimum: 1 });
   module.importTable(IMPORTS.module, IMPORTS.table, { minimum: LEAST_TABLE });
   const type = module.type(["i32"], ["i64"]);
-  const bodies = regions.map(() => module.function(["i32"], ["i64"]));
+  const plans = planConventions(
+    regions.map(({ region }) => region),
+    isPinned,
+    (_region, order) => needsFuel(order, options.count),
+    options.conventions,
+  );
+  const bodies = plans.map(({ convention }) => {
+    const signature = convention === null ? OPEN : signatureOf(convention);
+    return module.function(signature.parameters, signature.results);
+  });
   const indirect = module.function(["i64", "i32"], ["i64"]);
   writeIndirect(indirect, resolve, type);
-  const byAddress = new Map(regions.map(({ region }, i) => [region.entry, bodies[i]]));
+  const spill = module.function(["i32", "i64"], []);
+  writeSpill(spill);
+  // What takes registers in parameters has a second function, that others call: it takes them from memory.
+  const entries = plans.map(({ convention, region }, i) => {
+    if (convention === null) return bodies[i];
+    const entry = module.function(OPEN.parameters, OPEN.results);
+    writeEntry(entry, { index: bodies[i].index, convention }, region.entry, options);
+    return entry;
+  });
+  const numbers = new Map(regions.map(({ region }, i) => [region.entry, i]));
+  const numberOf = (target: GuestAddress): number | undefined => (isPinned(target) ? undefined : numbers.get(target));
   const pures = new Map<PureName, FunctionBody>();
   const linkage: Linkage = {
     type,
     indirect: indirect.index,
+    spill: spill.index,
     callee: (target) => {
-      const body = isPinned(target) ? undefined : byAddress.get(target);
-      return body === undefined ? { slot: slotOf(target) } : { index: body.index };
+      const number = numberOf(target);
+      return number === undefined ? { slot: slotOf(target) } : { index: entries[number].index };
+    },
+    closed: (target) => {
+      const number = numberOf(target);
+      const convention = number === undefined ? null : plans[number].convention;
+      return number === undefined || convention === null ? null : { index: bodies[number].index, convention };
     },
     pure: (name) => {
       let body = pures.get(name);
@@ -61,13 +98,129 @@ export function emitModule(
       return body.index;
     },
   };
-  regions.forEach(({ region }, i) => {
-    new FunctionWriter(region, bodies[i], linkage, options).write();
+  plans.forEach((plan, i) => {
+    new FunctionWriter(plan, bodies[i], linkage, options).write();
   });
   regions.forEach(({ slot }, i) => {
-    module.element(slot, [bodies[i].index]);
+    module.element(slot, [entries[i].index]);
   });
-  return { bytes: module.finish(), sizes: bodies.map((body) => body.code.length) };
+  const sizes = bodies.map(({ code }, i) => code.length + (entries[i] === bodies[i] ? 0 : entries[i].code.length));
+  return { bytes: module.finish(), sizes };
+}
+
+/** Functions that take and leave the state in memory: the number of frames that may be nested, and a status. */
+const OPEN: { readonly parameters: ValueType[]; readonly results: ValueType[] } = {
+  parameters: ["i32"],
+  results: ["i64"],
+};
+
+/** Calls a closed function for one that has its state in memory. */
+function writeEntry(body: FunctionBody, callee: ClosedFunction, at: GuestAddress, options: EmitOptions): void {
+  const { parameters, results, deep } = callee.convention;
+  const { space } = options;
+  const load = (r: number): void => {
+    body.i32(0);
+    body.memory("i64.load", CPU.registers + 8 * r, 3);
+  };
+  const status = body.local("i64");
+  const sp = body.local("i64");
+  load(RSP);
+  body.set(sp);
+  if (options.checks) {
+    // It takes for granted that its return address may be read and written.
+    const failed = body.block();
+    const fine = body.block();
+    body.get(sp);
+    if (space.name === "high") body.i64(space.first, -1);
+    else body.i64(space.end, 0);
+    body.op(space.name === "high" ? "i64.lt_u" : "i64.ge_u");
+    body.brIf(failed);
+    body.get(sp);
+    body.op("i32.wrap_i64");
+    body.i32(space.bias);
+    body.op("i32.add");
+    body.memory("i64.load", SHADOW);
+    body.i64(-1);
+    body.op("i64.eq");
+    body.brIf(fine);
+    body.br(failed);
+    body.end();
+    writeCall();
+    body.end();
+    body.i32(0);
+    body.i64(at);
+    body.memory("i64.store", CPU.rip, 3);
+    body.i32(0);
+    body.i32(ExitReason.step);
+    body.memory("i32.store", CPU.reason, 2);
+    body.i64(EXIT_STATUS);
+    return;
+  }
+  writeCall();
+  body.op("unreachable");
+
+  function writeCall(): void {
+    if (deep) body.get(0);
+    eachRegister(parameters, (r) => {
+      if (r === RSP) body.get(sp);
+      else load(r);
+    });
+    body.call(callee.index);
+    const returned: { register: number; local: number }[] = [];
+    eachRegister(results, (register) => returned.push({ register, local: body.local("i64") }));
+    for (const { local } of [...returned].reverse()) body.set(local);
+    body.tee(status);
+    body.i64(EXIT_STATUS);
+    body.op("i64.eq");
+    body.if();
+    body.i32(0);
+    body.memory("i32.load", CPU.reason, 2);
+    body.if();
+    body.i64(EXIT_STATUS);
+    body.op("return");
+    body.end();
+    body.end();
+    for (const { register, local } of returned) {
+      body.i32(0);
+      body.get(local);
+      body.memory("i64.store", CPU.registers + 8 * register, 3);
+    }
+    body.i32(0);
+    body.get(sp);
+    body.i64(8);
+    body.op("i64.add");
+    body.memory("i64.store", CPU.registers + 8 * RSP, 3);
+    body.get(status);
+    body.op("return");
+  }
+}
+
+/** (i32 register, i64 value): see `ExitShape`. */
+function writeSpill(body: FunctionBody): void {
+  const register = 0;
+  const value = 1;
+  const bit = body.local("i32");
+  body.i32(1);
+  body.get(register);
+  body.op("i32.shl");
+  body.tee(bit);
+  body.i32(0);
+  body.memory("i32.load", CPU.spilled, 2);
+  body.op("i32.and");
+  body.if();
+  body.op("return");
+  body.end();
+  body.get(register);
+  body.i32(3);
+  body.op("i32.shl");
+  body.get(value);
+  body.memory("i64.store", CPU.registers, 3);
+  body.i32(0);
+  body.i32(0);
+  body.memory("i32.load", CPU.spilled, 2);
+  body.get(bit);
+  body.op("i32.or");
+  body.memory("i32.store", CPU.spilled, 2);
 }
 
 /**

@@ -1,11 +1,11 @@
 import { CPU } from "../cpu-state.js";
-import type { Residence } from "../flow/residence.js";
+import { NOWHERE, type Residence } from "../flow/residence.js";
 import type { FunctionBody } from "../wasm-assembler.js";
 import type { Locals } from "./locals.js";
 
 /** The general registers while a function is written: where each is just now, and code to read, change and move them. */
 export class Registers {
-  at: Residence = { local: 0, dirty: 0, narrow: 0 };
+  at: Residence = { ...NOWHERE };
 
   constructor(
     private readonly body: FunctionBody,
@@ -72,6 +72,7 @@ export class Registers {
     const bit = 1 << register;
     this.at.local |= bit;
     this.at.dirty |= bit;
+    this.at.own |= bit;
     this.at.narrow = narrow ? this.at.narrow | bit : this.at.narrow & ~bit;
   }
 
@@ -81,12 +82,25 @@ export class Registers {
       const bit = 1 << register;
       if ((registers & bit) === 0) continue;
       this.body.i32(0);
-      if ((at.narrow & bit) !== 0) {
-        this.body.get(this.locals.narrow(register));
-        this.body.op("i64.extend_i32_u");
-      } else this.body.get(this.locals.wide(register));
+      this.push(register, at);
       this.body.memory("i64.store", CPU.registers + 8 * register, 3);
     }
+  }
+
+  /** Leaves a register that is in a local on the stack, as i64. */
+  push(register: number, at: Residence): void {
+    if ((at.narrow & (1 << register)) !== 0) {
+      this.body.get(this.locals.narrow(register));
+      this.body.op("i64.extend_i32_u");
+    } else this.body.get(this.locals.wide(register));
+  }
+
+  /** Registers (a bit each) are in memory now, and only there. */
+  leave(registers: number): void {
+    this.at.local &= ~registers;
+    this.at.dirty &= ~registers;
+    this.at.narrow &= ~registers;
+    this.at.own |= registers;
   }
 
   /** Writes back all that may have changed; the locals stay as good as memory. */
@@ -97,7 +111,7 @@ export class Registers {
 
   /** All are in memory now, and only there. */
   forget(): void {
-    this.at = { local: 0, dirty: 0, narrow: 0 };
+    this.at = { ...NOWHERE, own: 0xffff };
   }
 
   /** Whether an edge to code that expects `target` needs any of the code that `mend` writes. */

@@ -191,6 +191,8 @@ class Collector {
   private write(register: number, width: 1 | 2 | 4 | 8, high: boolean, value: Expr, conditional: boolean): void {
     const bit = 1 << register;
     this.writes |= bit;
+    // What is only partly or perhaps written keeps something of what it was.
+    if (conditional || width < 4) this.read(register, 15);
     if (conditional) {
       this.conditionalWrites |= bit;
       this.fills |= bit;

@@ -2,124 +2,84 @@ import { ARITHMETIC_FLAGS } from "../ir.js";
 import type { Order } from "./order.js";
 import type { Block, Node } from "./region.js";
 
-const ALL = -1;
-
 /**
- * What is still needed where, going backwards. Registers are tracked by the byte (see `RegisterBytes`), flags by the lane.
- * With `exact`, an instruction that may leave the region needs every register, so that a fault shows them all.
+ * What is still read where, going backwards: registers by a bit each, flags by the lane. Ways out of the region do not
+ * count as reading registers; they take what is there.
  */
 export interface Liveness {
-  /** By place: registers (a bit each) whose value at the start of the block is read on some way, exits left out. */
+  /** By place: registers whose value at the start of the block is read on some way. */
   readonly registersIn: Int32Array;
   /** By place: lanes that are needed at the start of the block. */
   readonly lanesIn: Uint8Array;
-  /** By place, then node: bytes of registers needed after it, lanes needed after it. */
-  readonly lowAfter: readonly Int32Array[];
-  readonly highAfter: readonly Int32Array[];
+  /** By place, then node: lanes that are needed after it. */
   readonly lanesAfter: readonly Uint8Array[];
-  /** By place, then node: registers that are read later on some way (a bit a register), exits left out. */
-  readonly readsAfter: readonly Int32Array[];
 }
 
-const fold = (low: number, high: number): number => (low | (low >>> 16) | high | (high >>> 16)) & 0xffff;
-
-/** What the rest of the translation says of nodes that call, return or may leave. */
-export interface NodeUses {
-  /** Registers (a bit each) that a call takes as they are in locals. */
+/** What calls and returns read and write. */
+export interface TransferUses {
+  /** Registers that a node's call takes, and those that it gives new values; 0 for what does not call. */
   reads(node: Node): number;
-  /** Hands the whole state over: a call to code that may read anything. */
-  needsAll(node: Node): boolean;
-  /** Registers that a call gives new values. */
   writes(node: Node): number;
-  /** May leave the region with the state before it or after it. */
-  mayExit(node: Node): boolean;
+  /** Registers that are read where the block leaves the region. */
+  leaving(block: Block): number;
+  /** Told of the registers that are read after a call. */
+  afterCall?(node: Node, registers: number): void;
 }
 
-export function livenessOf(order: Order, uses: NodeUses, exact: boolean): Liveness {
+/** A register counts as written when all of it is. */
+const fullyKilled = (low: number, high: number): number => low & (low >>> 16) & high & (high >>> 16) & 0xffff;
+const anyRead = (low: number, high: number): number => (low | (low >>> 16) | high | (high >>> 16)) & 0xffff;
+
+export function livenessOf(order: Order, uses: TransferUses): Liveness {
   const count = order.blocks.length;
-  const lowIn = new Int32Array(count);
-  const highIn = new Int32Array(count);
+  const registersIn = new Int32Array(count);
   const lanesIn = new Uint8Array(count);
-  const readsIn = new Int32Array(count);
-  const size = (block: Block): number => block.nodes.length;
-  const lowAfter = order.blocks.map((block) => new Int32Array(size(block)));
-  const highAfter = order.blocks.map((block) => new Int32Array(size(block)));
-  const lanesAfter = order.blocks.map((block) => new Uint8Array(size(block)));
-  const readsAfter = order.blocks.map((block) => new Int32Array(size(block)));
+  const lanesAfter = order.blocks.map((block) => new Uint8Array(block.nodes.length));
 
   for (let changed = true; changed; ) {
     changed = false;
     for (let place = count - 1; place >= 0; place--) {
       const block = order.blocks[place];
-      let low = 0;
-      let high = 0;
-      let lanes = 0;
-      let reads = 0;
-      let leaves = leavesAtEnd(block);
+      let lanes = leavesFlags(block) ? ARITHMETIC_FLAGS : 0;
+      let registers = uses.leaving(block);
       for (const target of block.successors) {
-        if (target === null) {
-          leaves = true;
-          continue;
-        }
+        if (target === null) continue;
         const to = order.place[target.id];
-        low |= lowIn[to];
-        high |= highIn[to];
         lanes |= lanesIn[to];
-        reads |= readsIn[to];
-      }
-      if (leaves) {
-        low = ALL;
-        high = ALL;
-        if (block.ending.kind !== "return" && block.ending.kind !== "tail") lanes = ARITHMETIC_FLAGS;
+        registers |= registersIn[to];
       }
       for (let i = block.nodes.length - 1; i >= 0; i--) {
         const node = block.nodes[i];
         const { effects } = node.lifted;
-        lowAfter[place][i] = low;
-        highAfter[place][i] = high;
         lanesAfter[place][i] = lanes;
-        readsAfter[place][i] = reads;
-        const called = uses.writes(node);
-        if (called !== 0) {
-          low &= ~(called | (called << 16));
-          high &= ~(called | (called << 16));
-          reads &= ~called;
+        if (isCall(node)) {
+          uses.afterCall?.(node, registers);
+          registers &= ~uses.writes(node);
           lanes = 0;
         }
-        const wanted = uses.reads(node);
-        low = (low & ~effects.killLow) | effects.readLow | wanted | (wanted << 16);
-        high = (high & ~effects.killHigh) | effects.readHigh | wanted | (wanted << 16);
-        reads = (reads & ~fullyKilled(effects.killLow, effects.killHigh)) | fold(effects.readLow, effects.readHigh);
-        reads |= wanted;
+        registers = (registers & ~fullyKilled(effects.killLow, effects.killHigh)) | uses.reads(node);
+        registers |= anyRead(effects.readLow, effects.readHigh);
         lanes = (lanes & ~effects.lanesKilled) | effects.lanesRead;
-        if (uses.needsAll(node) || (exact && uses.mayExit(node))) {
-          low = ALL;
-          high = ALL;
-        }
       }
-      if (low !== lowIn[place] || high !== highIn[place] || lanes !== lanesIn[place] || reads !== readsIn[place]) {
-        lowIn[place] = low;
-        highIn[place] = high;
+      if (registers !== registersIn[place] || lanes !== lanesIn[place]) {
+        registersIn[place] = registers;
         lanesIn[place] = lanes;
-        readsIn[place] = reads;
         changed = true;
       }
     }
   }
-  return { registersIn: readsIn, lanesIn, lowAfter, highAfter, lanesAfter, readsAfter };
+  return { registersIn, lanesIn, lanesAfter };
 }
 
-const fullyKilled = (low: number, high: number): number => low & (low >>> 16) & high & (high >>> 16) & 0xffff;
+/** A call that was not inlined. */
+export const isCall = (node: Node): boolean => {
+  const kind = node.lifted.effects.last?.kind;
+  return node.inlining === "none" && (kind === "call" || kind === "callIndirect");
+};
 
-function leavesAtEnd(block: Block): boolean {
-  switch (block.ending.kind) {
-    case "return":
-    case "tail":
-    case "exit":
-    case "stop":
-    case "indirect":
-      return true;
-    default:
-      return false;
-  }
-}
+/** Flags do not outlive a return or a jump to another function; everywhere else someone may read them. */
+const leavesFlags = (block: Block): boolean =>
+  block.ending.kind === "exit" ||
+  block.ending.kind === "stop" ||
+  block.ending.kind === "indirect" ||
+  (block.ending.kind === "branch" && block.successors.includes(null));

@@ -13,8 +13,13 @@ export interface Residence {
   local: number;
   dirty: number;
   narrow: number;
+  /** The region has given it a value of its own, so that nobody outside knows the present one. */
+  own: number;
 }
 
+export const NOWHERE: Residence = { local: 0, dirty: 0, narrow: 0, own: 0 };
+
+/** What calls do to registers, a bit each; 0 for what does not call. */
 export interface NodeResidence {
   /** A call to code that takes and leaves the whole state in memory. */
   flushes(node: Node): boolean;
@@ -26,22 +31,23 @@ export interface NodeResidence {
 /** What one node does to where registers are. */
 export function step(at: Residence, node: Node, calls: NodeResidence): void {
   const { effects } = node.lifted;
-  if (node.inlining === "none" && calls.flushes(node)) {
+  if (calls.flushes(node)) {
     at.local = 0;
     at.dirty = 0;
     at.narrow = 0;
+    at.own = 0xffff;
     return;
   }
   const touched = effects.reads | effects.writes;
   at.local |= touched;
   at.dirty |= effects.writes;
-  at.narrow = (at.narrow | effects.zeroes) & ~effects.fills;
-  at.narrow &= at.local;
+  at.narrow = (at.narrow | effects.zeroes) & ~effects.fills & at.local;
   const returned = calls.returned(node);
   const left = calls.left(node);
   at.local = (at.local | returned) & ~left;
   at.dirty = (at.dirty | returned) & ~left;
   at.narrow &= ~(returned | left);
+  at.own |= effects.writes | returned | left;
 }
 
 export interface Residences {
@@ -51,7 +57,7 @@ export interface Residences {
 
 /** @param first what is in locals where the region is entered */
 export function residencesOf(order: Order, liveness: Liveness, calls: NodeResidence, first: Residence): Residences {
-  const atStart = order.blocks.map((): Residence => ({ local: 0, dirty: 0, narrow: 0xffff }));
+  const atStart = order.blocks.map((): Residence => ({ ...NOWHERE, narrow: 0xffff }));
   const atEnd: (Residence | null)[] = order.blocks.map(() => null);
   const after = (start: Residence, block: Block): Residence => {
     const at = { ...start };
@@ -70,15 +76,22 @@ export function residencesOf(order: Order, liveness: Liveness, calls: NodeReside
       // Once in a local always in a local: so this comes to an end.
       const local = start.local | (some & liveness.registersIn[place]) | (from.length === 0 ? 0 : every);
       const dirty = (start.dirty | from.reduce((mask, end) => mask | (end.dirty & end.local), 0)) & local;
+      const own = from.reduce((mask, end) => mask | end.own, start.own);
       const narrow = from.reduce((mask, end) => mask & (end.narrow | ~end.local), start.narrow);
       // A register that comes from memory has all its bits.
       const loaded = from.reduce((mask, end) => mask | (local & ~end.local), 0);
       const kept = narrow & ~loaded & 0xffff;
-      if (atEnd[place] !== null && local === start.local && dirty === start.dirty && kept === start.narrow) {
+      if (
+        atEnd[place] !== null &&
+        local === start.local &&
+        dirty === start.dirty &&
+        own === start.own &&
+        kept === start.narrow
+      ) {
         continue;
       }
-      atStart[place] = { local, dirty, narrow: kept };
-      atEnd[place] = after({ local, dirty, narrow: kept & local }, order.blocks[place]);
+      atStart[place] = { local, dirty, narrow: kept, own };
+      atEnd[place] = after({ local, dirty, narrow: kept & local, own }, order.blocks[place]);
       changed = true;
     }
   }
