@@ -12,7 +12,7 @@ const SUBJECTS: Readonly<Record<string, () => Subject>> = {
   sandbox: () => new SandboxSubject("sandbox", {}),
   "sandbox-unchecked": () => new SandboxSubject("sandbox-unchecked", { checks: false }),
   "sandbox-plain": () => new SandboxSubject("sandbox-plain", { elimination: false }),
-  "sandbox-halting": () => new SandboxSubject("sandbox-halting", {}, 2),
+  "sandbox-halting": () => new SandboxSubject("sandbox-halting", {}, 16),
 };
 
 export const SUBJECT_NAMES: readonly string[] = Object.keys(SUBJECTS);

@@ -27,6 +27,8 @@ import { STOP_OF_TRAP } from "./stops.js";
 const MOST_INSTRUCTIONS = 1_000_000;
 /** An address that nothing jumps to. */
 const NOWHERE = 0x108 as GuestAddress;
+/** Hosts get slower with every module that shares a table, even with those that are gone. */
+const CASES_PER_SANDBOX = 1000;
 /** So far before a snippet jumps out of it may lead. */
 const BEFORE = 32;
 const RFLAGS_IF = 0x200;
@@ -38,33 +40,39 @@ export class SandboxSubject implements Subject {
   readonly flags = "convention";
   readonly checks: boolean;
   readonly #decoder = new InstructionDecoder();
-  readonly #sandbox: Sandbox;
-  readonly #memory: GuestMemory;
+  #sandbox: Sandbox;
+  #memory: GuestMemory;
+  #cases = 0;
   /** Words of memory before a case, and where they lie in the sandbox. */
   readonly #before = IMAGE.slice();
 
   constructor(
     readonly name: string,
-    options: SandboxOptions,
+    readonly options: SandboxOptions,
     /** Instructions between two looks at whether to go on; as the sandbox wants if left out. */
-    slice?: number,
+    readonly slice?: number,
   ) {
     this.checks = options.checks ?? true;
-    this.#sandbox = Sandbox.create({ ...options, space: "low" });
+    this.#sandbox = this.#fresh();
     this.#memory = this.#sandbox.memory;
-    if (slice !== undefined) {
-      this.#sandbox.runtime.slice = slice;
-      this.#sandbox.runtime.longestSlice = slice;
+  }
+
+  #fresh(): Sandbox {
+    const sandbox = Sandbox.create({ ...this.options, space: "low" });
+    if (this.slice !== undefined) {
+      sandbox.runtime.slice = this.slice;
+      sandbox.runtime.longestSlice = this.slice;
     }
-    for (const { address, size } of [...this.#memory.mappings]) this.#sandbox.unmap(address, size);
+    for (const { address, size } of [...sandbox.memory.mappings]) sandbox.unmap(address, size);
     const data = { read: true, write: true, execute: false };
-    this.#sandbox.map(at(CODE), CODE_BYTES, { read: true, write: false, execute: true });
-    this.#sandbox.map(at(DATA), DATA_WRITABLE, data);
-    this.#sandbox.map(at(DATA + DATA_WRITABLE), DATA_BYTES - DATA_WRITABLE, { ...data, write: false });
-    this.#sandbox.map(at(STACK), STACK_BYTES, data);
-    this.#sandbox.write(at(CODE), new Uint8Array(CODE_BYTES).fill(CODE_FILLER));
-    this.#sandbox.write(at(DATA), IMAGE.subarray(0, DATA_BYTES));
-    this.#sandbox.write(at(STACK), IMAGE.subarray(DATA_BYTES));
+    sandbox.map(at(CODE), CODE_BYTES, { read: true, write: false, execute: true });
+    sandbox.map(at(DATA), DATA_WRITABLE, data);
+    sandbox.map(at(DATA + DATA_WRITABLE), DATA_BYTES - DATA_WRITABLE, { ...data, write: false });
+    sandbox.map(at(STACK), STACK_BYTES, data);
+    sandbox.write(at(CODE), new Uint8Array(CODE_BYTES).fill(CODE_FILLER));
+    sandbox.write(at(DATA), IMAGE.subarray(0, DATA_BYTES));
+    sandbox.write(at(STACK), IMAGE.subarray(DATA_BYTES));
+    return sandbox;
   }
 
   covers(code: Uint8Array): boolean {
@@ -73,6 +81,10 @@ export class SandboxSubject implements Subject {
   }
 
   run(test: Case): Outcome {
+    if (++this.#cases % CASES_PER_SANDBOX === 0) {
+      this.#sandbox = this.#fresh();
+      this.#memory = this.#sandbox.memory;
+    }
     const { cpu } = this.#sandbox;
     this.#prepare(test);
     for (let i = 0; i < 16; i++) cpu.setGeneral(i, test.registers[i]);
