@@ -1,7 +1,7 @@
 import type { GuestAddress } from "../util/guest-address.js";
 import { InstructionDecoder, isDecodeFailure, LONGEST_INSTRUCTION } from "./decode.js";
 import { effectsOf, type Lifted } from "./flow/effects.js";
-import type { CodeSource, InlinedLeaf } from "./flow/region.js";
+import type { CodeSource, InlinedLeaf, JumpTargets } from "./flow/region.js";
 import type { GuestMemory } from "./guest-memory.js";
 import { nextAddress } from "./instruction.js";
 import { findJumpTargets } from "./jump-tables.js";
@@ -14,7 +14,7 @@ const FAR = 0x10000;
 /** A leaf of up to so many instructions is written in place of calls to it. */
 const SMALL_LEAF = 12;
 
-interface KnownFunction extends LoadedFunction {
+export interface KnownFunction extends LoadedFunction {
   /** The function that it is a part of, by name. */
   readonly whole: string;
   /** Which object it came with: names are unique only there, if at all. */
@@ -25,13 +25,15 @@ interface KnownFunction extends LoadedFunction {
 export class GuestCode implements CodeSource {
   readonly #decoder = new InstructionDecoder();
   readonly #lifted = new Map<GuestAddress, Lifted>();
-  #functions: KnownFunction[] = [];
+  #functions: readonly KnownFunction[] = [];
   #objects = 0;
   /** Addresses that must be entered through the table: hooks. */
   readonly pinned = new Set<GuestAddress>();
   /** Addresses that code elsewhere calls, where no symbol says so. */
   readonly entries = new Set<GuestAddress>();
   inlining = true;
+  /** Told where instructions are read: what is known of them has to be forgotten when the bytes change. */
+  onRead: ((address: GuestAddress, length: number) => void) | null = null;
 
   constructor(private readonly memory: GuestMemory) {}
 
@@ -39,6 +41,15 @@ export class GuestCode implements CodeSource {
     const object = this.#objects++;
     const added = functions.map((f) => ({ ...f, whole: f.name.replace(COLD, ""), object }));
     this.#functions = [...this.#functions, ...added].sort((a, b) => a.address - b.address);
+  }
+
+  /** All functions that are known: what `functions` takes back. */
+  get functions(): readonly KnownFunction[] {
+    return this.#functions;
+  }
+
+  set functions(functions: readonly KnownFunction[]) {
+    this.#functions = functions;
   }
 
   removeFunctions(from: GuestAddress, to: GuestAddress): void {
@@ -55,6 +66,12 @@ export class GuestCode implements CodeSource {
     }
     const found = this.#functions[low - 1];
     return found !== undefined && address < found.address + Math.max(1, found.size) ? found : null;
+  }
+
+  /** Whether a function is entered at an address, that is, no part of it that is kept elsewhere. */
+  startsFunction(address: GuestAddress): boolean {
+    const found = this.functionAt(address);
+    return found !== null && found.address === address && found.name === found.whole;
   }
 
   /** All known functions of the object that an address belongs to. */
@@ -83,15 +100,17 @@ export class GuestCode implements CodeSource {
   }
 
   belongs(entry: GuestAddress, target: GuestAddress): boolean {
-    if (target === entry) return true;
-    if (this.pinned.has(target)) return false;
     const own = this.functionAt(entry);
     const other = this.functionAt(target);
-    if (own !== null) return other !== null && own.object === other.object && own.whole === other.whole;
+    const isSame = own !== null && other !== null && own.object === other.object && own.whole === other.whole;
+    // A jump back to the start of a function is no call of it; any other way to the address of a hook is one for the hook.
+    if (this.pinned.has(target)) return isSame && this.startsFunction(target);
+    if (target === entry) return true;
+    if (own !== null) return isSame;
     return other === null && !this.entries.has(target) && Math.abs(target - entry) < FAR;
   }
 
-  jumpTargets(path: readonly Lifted[], entry: GuestAddress): readonly GuestAddress[] {
+  jumpTargets(path: readonly Lifted[], entry: GuestAddress): JumpTargets {
     return findJumpTargets(path, this.memory, (target) => this.belongs(entry, target));
   }
 
@@ -127,6 +146,7 @@ export class GuestCode implements CodeSource {
     const length = Math.min(LONGEST_INSTRUCTION, end + more - address);
     const decoded = this.#decoder.decode(this.memory.bytes, this.memory.offset(address), length, address);
     if (isDecodeFailure(decoded)) return null;
+    this.onRead?.(address, decoded.length);
     const steps = lift(decoded);
     return { instruction: decoded, steps, effects: effectsOf(steps) };
   }

@@ -1,5 +1,6 @@
 import type { GuestAddress } from "../util/guest-address.js";
 import type { Lifted } from "./flow/effects.js";
+import type { JumpTargets } from "./flow/region.js";
 import type { GuestMemory } from "./guest-memory.js";
 import type { MemoryOperand } from "./instruction.js";
 
@@ -18,22 +19,33 @@ export function findJumpTargets(
   path: readonly Lifted[],
   memory: GuestMemory,
   belongs: (target: GuestAddress) => boolean,
-): readonly GuestAddress[] {
+): JumpTargets {
   for (let i = path.length - 1; i >= 0; i--) {
     const { mnemonic, operands } = path[i].instruction;
     const source = operands.find((operand): operand is MemoryOperand => operand.kind === "memory");
     if (source === undefined || source.index < 0) continue;
     if ((mnemonic === "jmp" || mnemonic === "mov") && source.scale === 8 && source.bytes === 8) {
-      const table = source.base < 0 ? source.displacement : constantIn(path, i, source.base, source.displacement);
-      return table === null ? [] : entries(table, 8, 0n, memory, belongs);
+      return read(source, 8);
     }
-    if (mnemonic === "movsxd" && source.scale === 4) {
-      const table = source.base < 0 ? source.displacement : constantIn(path, i, source.base, source.displacement);
-      return table === null ? [] : entries(table, 4, table, memory, belongs);
+    if (mnemonic === "movsxd" && source.scale === 4) return read(source, 4);
+    function read(operand: MemoryOperand, bytes: 4 | 8): JumpTargets {
+      const { base, displacement, index } = operand;
+      const table = base < 0 ? displacement : constantIn(path, i, base, displacement);
+      if (table === null) return NONE;
+      const found = entries(table, bytes, bytes === 4 ? table : 0n, memory, belongs);
+      const targets = [...new Set(found)];
+      if (found.length === 0 || memory.mappingAt(Number(table) as GuestAddress)?.write !== false) {
+        return { targets, table: null };
+      }
+      const start = Number(table) as GuestAddress;
+      const end = (start + bytes * found.length) as GuestAddress;
+      return { targets, table: { load: path[i].instruction.address, index, entries: found, start, end } };
     }
   }
-  return [];
+  return NONE;
 }
+
+const NONE: JumpTargets = { targets: [], table: null };
 
 /** What a `lea` relative to RIP, or a `mov` of a constant, last put into a register before an instruction. */
 function constantIn(path: readonly Lifted[], before: number, register: number, plus: bigint): bigint | null {
@@ -57,7 +69,7 @@ function entries(
   memory: GuestMemory,
   belongs: (target: GuestAddress) => boolean,
 ): readonly GuestAddress[] {
-  const targets = new Set<GuestAddress>();
+  const targets: GuestAddress[] = [];
   for (let i = 0; i < MOST_ENTRIES; i++) {
     const at = Number(table) + i * bytes;
     const mapping = memory.mappingAt(at as GuestAddress);
@@ -67,7 +79,7 @@ function entries(
       bytes === 8 ? memory.view.getBigInt64(offset, true) : base + BigInt(memory.view.getInt32(offset, true));
     const target = Number(BigInt.asIntN(64, entry)) as GuestAddress;
     if (!memory.isExecutable(target) || !belongs(target)) break;
-    targets.add(target);
+    targets.push(target);
   }
-  return [...targets];
+  return targets;
 }

@@ -87,16 +87,20 @@ export class Accesses {
     // Two accesses of one instruction may both be under way.
     const short = this.locals.named(`place${this.#places++ & 1}`, "i32");
     const known = version !== null && this.facts.isHighTested(version, NEAR - 16);
-    this.#sum(address);
-    if (this.checks && intent !== null && !known) {
-      this.body.tee(wide);
-      this.#leaveIfOutside();
-      if (version !== null) this.facts.highTested(version);
-      this.body.get(wide);
+    if ((!this.checks || intent === null || known) && address.segment === "none" && !address.short) {
+      this.#sum32(address);
+    } else {
+      this.#sum(address);
+      if (this.checks && intent !== null && !known) {
+        this.body.tee(wide);
+        this.#leaveIfOutside();
+        if (version !== null) this.facts.highTested(version);
+        this.body.get(wide);
+      }
+      this.body.op("i32.wrap_i64");
+      this.body.i32(this.space.bias);
+      this.body.op("i32.add");
     }
-    this.body.op("i32.wrap_i64");
-    this.body.i32(this.space.bias);
-    this.body.op("i32.add");
     this.body.set(short);
     const place: Place = { push: () => this.body.get(short), offset: 0 };
     this.#shadow(place, version, bytes, intent);
@@ -117,6 +121,24 @@ export class Accesses {
     if (index === null) return null;
     const sum = this.facts.sum(base, index, address.scale);
     return { root: sum.root, offset: sum.offset + displacement };
+  }
+
+  /** Leaves the place on the stack: the sum need not be known in full. */
+  #sum32(address: Address): void {
+    const { body } = this;
+    body.i32(Number(BigInt.asIntN(32, address.displacement)) + this.space.bias);
+    if (address.index !== null) {
+      this.#wrapped(address.index);
+      if (address.scale > 1) {
+        body.i32(Math.log2(address.scale));
+        body.op("i32.shl");
+      }
+      body.op("i32.add");
+    }
+    if (address.base !== null) {
+      this.#wrapped(address.base);
+      body.op("i32.add");
+    }
   }
 
   /** Leaves the guest address on the stack, as i64. */

@@ -123,9 +123,9 @@ export class Exits {
     });
   }
 
-  /** Puts the ways out behind what was written so far. */
-  finish(): void {
-    this.body.surround(this.#tails);
+  /** Puts the ways out behind what was written so far. @returns by how many bytes that moved */
+  finish(): number {
+    return this.body.surround(this.#tails);
   }
 
   /** Returns to say that the function did not: nobody looks at its results. */

@@ -35,8 +35,7 @@ export class Expressions {
         else this.registers.get32(e.register);
         return;
       case "xmm":
-        body.i32(0);
-        body.vectorMemory("v128.load", CPU.xmm + 16 * e.register);
+        this.registers.getVector(e.register);
         return;
       case "tmp":
         this.#temporary(e.index, e);

@@ -2,6 +2,7 @@ import type { GuestAddress } from "../../util/guest-address.js";
 import { CPU, ExitReason } from "../cpu-state.js";
 import { conditionLanes } from "../flags.js";
 import type { Convention, Plan } from "../flow/convention.js";
+import { GENERAL_MASK } from "../flow/effects.js";
 import { isCall, type Liveness, livenessOf, type TransferUses } from "../flow/liveness.js";
 import type { Order } from "../flow/order.js";
 import type { Block, Node, Region } from "../flow/region.js";
@@ -10,7 +11,7 @@ import { type Heights, stackHeights } from "../flow/stack-height.js";
 import { meetingPoints } from "../flow/versions.js";
 import type { GuestSpace } from "../guest-space.js";
 import { RBP, RSP } from "../instruction.js";
-import type { Expr, PureName, Step } from "../ir.js";
+import { ARITHMETIC_FLAGS, type Expr, type PureName, type Step } from "../ir.js";
 import type { FunctionBody, FunctionIndex, Label, LocalIndex, TypeIndex, ValueType } from "../wasm-assembler.js";
 import { Accesses } from "./access.js";
 import { EXIT_STATUS, Exits } from "./exits.js";
@@ -29,8 +30,32 @@ export interface EmitOptions {
   readonly elimination: boolean;
   /** Call functions of the same module with registers in parameters where that can be. */
   readonly conventions: boolean;
-  /** Count every instruction in the fuel, not only turns of loops. */
+  /** Count every instruction that is carried out, exactly. */
   readonly count: boolean;
+  /** Is shown each function that has been written. */
+  readonly onFunction?: (written: WrittenFunction) => void;
+}
+
+/** From `offset` on the code is that of a block, or of a node in it. */
+export interface Mark {
+  readonly offset: number;
+  readonly block: Block;
+  /** null: what comes before a block's first node. */
+  readonly node: Node | null;
+}
+
+/** A function that has been written, for whoever wants to read it. */
+export interface WrittenFunction {
+  readonly region: Region;
+  readonly convention: Convention | null;
+  /** As the code section has it. */
+  readonly body: Uint8Array;
+  /** Ascending, in the code, which follows the declarations of locals. Behind `end` are the ways out. */
+  readonly marks: readonly Mark[];
+  readonly end: number;
+  readonly locals: ReadonlyMap<LocalIndex, string>;
+  /** Of all functions that it may call. */
+  readonly functions: ReadonlyMap<FunctionIndex, string>;
 }
 
 /** How functions reach each other. */
@@ -95,6 +120,11 @@ export class FunctionWriter {
   readonly #convention: Convention | null;
   readonly #heights: readonly (number | null)[];
   readonly region: Region;
+  readonly #marks: Mark[] = [];
+  #shift = 0;
+  #end = 0;
+  /** Instructions that were written since the code last added to the count. */
+  #uncounted = 0;
   /** The version that the stack pointer has at the entry. */
   #entrySp: Version = { root: 0, offset: 0 };
 
@@ -110,7 +140,7 @@ export class FunctionWriter {
     this.#convention = convention;
     const uses: TransferUses = {
       reads: (node) => this.#closed(node)?.convention.parameters ?? 0,
-      writes: (node) => (isCall(node) ? (this.#closed(node)?.convention.changes ?? 0xffff) : 0),
+      writes: (node) => (isCall(node) ? (this.#closed(node)?.convention.changes ?? -1) : 0),
       leaving: (block) => this.#readsLeaving(block),
     };
     this.#liveness = livenessOf(order, uses);
@@ -130,7 +160,7 @@ export class FunctionWriter {
     );
     this.#heights = stackHeights(order, (node, at) => this.#heightsAfterCall(node, at)).starts;
     this.#base = region.entry | 0;
-    this.#usesFuel = needsFuel(order, options.count);
+    this.#usesFuel = needsFuel(order);
 
     const locals = new Locals(body);
     const registers = new Registers(body, locals);
@@ -187,8 +217,38 @@ export class FunctionWriter {
     this.#edge(this.#order.blocks[0]);
     this.#tree(0, facts.snapshot());
     body.op("unreachable");
-    this.#w.exits.finish();
+    this.#end = body.code.length;
+    this.#shift = this.#w.exits.finish();
     body.op("unreachable");
+  }
+
+  written(functions: ReadonlyMap<FunctionIndex, string>): WrittenFunction {
+    return {
+      region: this.region,
+      convention: this.#convention,
+      body: this.body.finish(),
+      marks: this.#marks.map((mark) => ({ ...mark, offset: mark.offset + this.#shift })),
+      end: this.#end + this.#shift,
+      locals: this.#w.locals.names(),
+      functions,
+    };
+  }
+
+  #mark(block: Block, node: Node | null): void {
+    if (this.options.onFunction !== undefined) this.#marks.push({ offset: this.body.code.length, block, node });
+  }
+
+  /** Has the code add to the count of instructions. */
+  #count(): void {
+    const { body } = this;
+    if (!this.options.count || this.#uncounted === 0) return;
+    body.i32(0);
+    body.i32(0);
+    body.memory("i64.load", CPU.executed, 3);
+    body.i64(this.#uncounted);
+    body.op("i64.add");
+    body.memory("i64.store", CPU.executed, 3);
+    this.#uncounted = 0;
   }
 
   /** Whether frames are counted here. */
@@ -206,9 +266,10 @@ export class FunctionWriter {
 
   /** Variables that a node gives new versions. */
   #defines(node: Node): number {
-    if (!isCall(node)) return node.lifted.effects.writes;
+    const { writes } = node.lifted.effects;
+    if (!isCall(node)) return writes & GENERAL_MASK;
     const callee = this.#closed(node);
-    return callee === null ? ALL_VARIABLES : node.lifted.effects.writes | callee.convention.changes;
+    return callee === null ? ALL_VARIABLES : (writes | callee.convention.changes) & GENERAL_MASK;
   }
 
   #heightsAfterCall(node: Node, at: Heights): Heights {
@@ -289,6 +350,7 @@ export class FunctionWriter {
     const block = order.blocks[place];
     const merges = order.children[place].filter((child) => order.isMerge[order.place[child.id]]);
     const header = order.isLoopHeader[place];
+    this.#mark(block, null);
     facts.restore(known);
     facts.renew(this.#meets[place]);
     const height = this.#heights[place];
@@ -335,12 +397,10 @@ export class FunctionWriter {
     // A dispatcher stands for several addresses: whoever set the label set `pc` too.
     if (block.ending.kind !== "dispatch") this.#setPc(block);
     body.brIf(this.#w.exits.now(ExitReason.fuel, this.#liveness.lanesIn[place]));
-    if (!this.options.count) {
-      body.get(fuel);
-      body.i32(this.#weight(place));
-      body.op("i32.sub");
-      body.set(fuel);
-    }
+    body.get(fuel);
+    body.i32(this.#weight(place));
+    body.op("i32.sub");
+    body.set(fuel);
     this.#steps.forgetPc();
   }
 
@@ -361,15 +421,7 @@ export class FunctionWriter {
 
   /** @returns what is known at its end, which holds wherever it dominates */
   #block(block: Block, place: number): Snapshot {
-    const { body } = this;
     this.#steps.forgetPc();
-    const fuel = this.#fuel();
-    if (this.options.count && fuel !== null && block.nodes.length > 0) {
-      body.get(fuel);
-      body.i32(block.nodes.length);
-      body.op("i32.sub");
-      body.set(fuel);
-    }
     const { nodes } = block;
     const lanesAfter = this.#liveness.lanesAfter[place];
     let last: Step | null = null;
@@ -383,6 +435,9 @@ export class FunctionWriter {
         lanesBefore: (after & ~effects.lanesKilled) | effects.lanesRead,
         fused: isFused(node, nodes[i + 1], lanesAfter[i + 1] ?? 0),
       };
+      this.#mark(block, node);
+      if (mayLeave(node)) this.#count();
+      if (block.ending.kind !== "stop" || i < nodes.length - 1) this.#uncounted++;
       if (node.inlining === "return") {
         this.#steps.write(
           node.lifted,
@@ -391,10 +446,14 @@ export class FunctionWriter {
         );
         continue;
       }
+      if (block.ending.kind === "indirect" && block.ending.table?.load === node.address) {
+        this.#noteIndex(block.ending.table.index);
+      }
       last = this.#steps.write(node.lifted, site);
       if (isCall(node) && last !== null) this.#call(node, last);
       else if (node.inlining === "checkedReturn" && last?.kind === "return") this.#checkReturn(node, last.target);
     }
+    this.#count();
     const known = this.#w.facts.snapshot();
     this.#ending(block, last);
     return known;
@@ -402,6 +461,7 @@ export class FunctionWriter {
 
   #call(node: Node, step: Step): void {
     const { body } = this;
+    this.#count();
     const { registers, expressions, locals, exits, flags, facts } = this.#w;
     const callee = this.#closed(node);
     if (callee !== null) {
@@ -443,7 +503,7 @@ export class FunctionWriter {
     body.i64(8);
     body.op("i64.add");
     registers.set64(RSP);
-    facts.renew(callee.convention.changes);
+    facts.renew(callee.convention.changes & GENERAL_MASK);
     facts.setRegister(RSP, { root, offset: offset + 8 });
     flags.state = NO_FLAGS;
   }
@@ -453,6 +513,7 @@ export class FunctionWriter {
     const { body } = this;
     const { registers, locals } = this.#w;
     if (convention.spends) this.#storeFuel();
+    registers.flushVectors();
     if (convention.deep) this.#lessDepth();
     eachRegister(convention.parameters, (r) => registers.get64(r));
     body.call(index);
@@ -496,6 +557,7 @@ export class FunctionWriter {
   /** An inlined leaf returns: somewhere else if it changed its return address. */
   #checkReturn(node: Node, target: Expr): void {
     const { body } = this;
+    this.#count();
     const { expressions, registers } = this.#w;
     expressions.emit(target);
     body.i64(node.returnsTo | 0);
@@ -538,17 +600,24 @@ export class FunctionWriter {
         const target = locals.named("status", "i64");
         expressions.emit(last.target);
         body.set(target);
-        for (let i = 0; i < successors.length; i++) {
-          body.get(target);
-          body.i64(block.outside[i] | 0);
-          body.op("i64.eq");
-          body.if();
-          const saved = this.#save();
-          this.#go(block, i);
-          this.#reset(saved);
-          body.end();
+        const { table } = ending;
+        if (table === null) {
+          for (let i = 0; i < successors.length; i++) {
+            body.get(target);
+            body.i64(block.outside[i] | 0);
+            body.op("i64.eq");
+            body.if();
+            const saved = this.#save();
+            this.#go(block, i);
+            this.#reset(saved);
+            body.end();
+          }
+        } else {
+          const choices = table.entries.map((entry) => block.outside.indexOf(entry));
+          this.#choose(block, choices, () => body.get(locals.named("entry", "i32")));
         }
         registers.flush();
+        this.#w.flags.store(ARITHMETIC_FLAGS, this.#w.flags.state);
         this.#spendOnTail(() => body.get(target));
         body.get(target);
         body.get(DEPTH);
@@ -577,19 +646,62 @@ export class FunctionWriter {
 
   #dispatch(block: Block): void {
     const { body } = this;
-    const label = this.#w.locals.named("label", "i32");
     const { successors } = block;
-    for (let i = 0; i < successors.length - 1; i++) {
-      body.get(label);
-      body.i32(i);
-      body.op("i32.eq");
-      body.if();
+    const label = (): void => body.get(this.#w.locals.named("label", "i32"));
+    if (successors.length > 2) {
+      this.#choose(
+        block,
+        successors.map((_, i) => i),
+        label,
+      );
+      body.op("unreachable");
+      return;
+    }
+    label();
+    body.op("i32.eqz");
+    body.if();
+    const saved = this.#save();
+    this.#go(block, 0);
+    this.#reset(saved);
+    body.end();
+    this.#go(block, 1);
+  }
+
+  /** Keeps the number of an entry for the jump: what does not fit 32 bits is no number of any. */
+  #noteIndex(register: number): void {
+    const { body } = this;
+    const { registers, locals } = this.#w;
+    if (registers.isNarrow(register)) registers.get32(register);
+    else {
+      registers.get64(register);
+      body.op("i32.wrap_i64");
+      body.i32(-1);
+      registers.get64(register);
+      body.i64(32);
+      body.op("i64.shr_u");
+      body.op("i64.eqz");
+      body.op("select");
+    }
+    body.set(locals.named("entry", "i32"));
+  }
+
+  /** Goes to one of the successors by a number, `choices` saying to which; falls through if there is no such choice. */
+  #choose(block: Block, choices: readonly number[], number: () => void): void {
+    const { body } = this;
+    const otherwise = body.block();
+    const labels = block.successors.map(() => body.block()).reverse();
+    number();
+    body.brTable(
+      choices.map((choice) => labels[choice]),
+      otherwise,
+    );
+    for (let i = 0; i < labels.length; i++) {
+      body.end();
       const saved = this.#save();
       this.#go(block, i);
       this.#reset(saved);
-      body.end();
     }
-    this.#go(block, successors.length - 1);
+    body.end();
   }
 
   #branch(block: Block, condition: Expr): void {
@@ -750,7 +862,7 @@ export class FunctionWriter {
     target();
     body.memory("i64.store", CPU.rip, 3);
     body.i32(0);
-    body.i32(ExitReason.fuel);
+    body.i32(ExitReason.elsewhere);
     body.memory("i32.store", CPU.reason, 2);
     body.i64(EXIT_STATUS);
     body.op("return");
@@ -760,6 +872,7 @@ export class FunctionWriter {
   /** Where this region does not go: the runtime finds what is there. */
   #elsewhere(address: GuestAddress): void {
     this.#w.registers.flush();
+    this.#w.flags.store(ARITHMETIC_FLAGS, this.#w.flags.state);
     this.#storeFuel();
     this.body.i64(address | 0);
     this.body.op("return");
@@ -789,10 +902,12 @@ const tailTargets = (block: Block): readonly GuestAddress[] =>
 const leavesByTail = (block: Block): boolean => block.ending.kind === "indirect" || tailTargets(block).length > 0;
 
 /** Whether a region needs fuel for what it does itself. */
-export const needsFuel = (order: Order, count: boolean): boolean =>
-  count ||
+export const needsFuel = (order: Order): boolean =>
   order.isLoopHeader.some((is) => is) ||
   order.blocks.some((block) => leavesByTail(block) || block.nodes.some((node) => hasLoop(node.lifted.steps)));
+
+const mayLeave = ({ lifted: { effects } }: Node): boolean =>
+  effects.accessesMemory || effects.traps || effects.branchesInside || effects.last !== null;
 
 const hasLoop = (steps: readonly Step[]): boolean =>
   steps.some((step) => step.kind === "loop" || (step.kind === "if" && (hasLoop(step.then) || hasLoop(step.otherwise))));

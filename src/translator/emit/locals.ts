@@ -1,4 +1,5 @@
 import { LANES, type Lane, type Type } from "../ir.js";
+import { LANE_NAMES, registerName } from "../ir-text.js";
 import type { FunctionBody, LocalIndex } from "../wasm-assembler.js";
 
 /** The parameter of every translated function: how many wasm frames may still be nested. */
@@ -12,10 +13,11 @@ export const FLAG_OPERANDS = 1000;
  * 32 for while its high half is zero.
  */
 export class Locals {
-  readonly #wide: (LocalIndex | undefined)[] = [];
-  readonly #narrow: (LocalIndex | undefined)[] = [];
-  readonly #lanes: (LocalIndex | undefined)[] = [];
-  readonly #temporaries = new Map<Type, (LocalIndex | undefined)[]>();
+  readonly #wide: LocalIndex[] = [];
+  readonly #narrow: LocalIndex[] = [];
+  readonly #vectors: LocalIndex[] = [];
+  readonly #lanes: LocalIndex[] = [];
+  readonly #temporaries = new Map<Type, LocalIndex[]>();
   readonly #named = new Map<string, LocalIndex>();
 
   constructor(private readonly body: FunctionBody) {}
@@ -26,15 +28,24 @@ export class Locals {
   }
 
   wide(register: number): LocalIndex {
-    return (this.#wide[register] ??= this.body.local("i64"));
+    this.#wide[register] ??= this.body.local("i64");
+    return this.#wide[register];
   }
 
   narrow(register: number): LocalIndex {
-    return (this.#narrow[register] ??= this.body.local("i32"));
+    this.#narrow[register] ??= this.body.local("i32");
+    return this.#narrow[register];
+  }
+
+  vector(register: number): LocalIndex {
+    this.#vectors[register] ??= this.body.local("v128");
+    return this.#vectors[register];
   }
 
   lane(lane: Lane): LocalIndex {
-    return (this.#lanes[LANES.indexOf(lane)] ??= this.body.local("i32"));
+    const index = LANES.indexOf(lane);
+    this.#lanes[index] ??= this.body.local("i32");
+    return this.#lanes[index];
   }
 
   temporary(index: number, type: Type): LocalIndex {
@@ -43,7 +54,8 @@ export class Locals {
       list = [];
       this.#temporaries.set(type, list);
     }
-    return (list[index] ??= this.body.local(type));
+    list[index] ??= this.body.local(type);
+    return list[index];
   }
 
   named(name: string, type: Type): LocalIndex {
@@ -53,5 +65,19 @@ export class Locals {
       this.#named.set(name, local);
     }
     return local;
+  }
+
+  /** What each local is, for people. */
+  names(): ReadonlyMap<LocalIndex, string> {
+    const names = new Map<LocalIndex, string>([[DEPTH, "depth"]]);
+    const add = (local: LocalIndex | undefined, name: string): void => {
+      if (local !== undefined) names.set(local, name);
+    };
+    this.#narrow.forEach((local, r) => add(local, registerName(r, 4, false)));
+    this.#wide.forEach((local, r) => add(local, registerName(r, 8, false)));
+    this.#lanes.forEach((local, i) => add(local, LANE_NAMES[LANES[i]]));
+    for (const [type, list] of this.#temporaries) list.forEach((local, i) => add(local, `t${i}.${type}`));
+    for (const [name, local] of this.#named) add(local, name);
+    return names;
   }
 }

@@ -1,4 +1,4 @@
-import type { GuestAddress } from "../../util/guest-address.js";
+import { formatGuestAddress, type GuestAddress } from "../../util/guest-address.js";
 import { CPU, ExitReason } from "../cpu-state.js";
 import { planConventions } from "../flow/convention.js";
 import type { Region } from "../flow/region.js";
@@ -55,7 +55,7 @@ export function emitModule(
   const plans = planConventions(
     regions.map(({ region }) => region),
     isPinned,
-    (_region, order) => needsFuel(order, options.count),
+    (_region, order) => needsFuel(order),
     options.conventions,
   );
   const bodies = plans.map(({ convention }) => {
@@ -98,9 +98,20 @@ export function emitModule(
       return body.index;
     },
   };
-  plans.forEach((plan, i) => {
-    new FunctionWriter(plan, bodies[i], linkage, options).write();
-  });
+  const writers = plans.map((plan, i) => new FunctionWriter(plan, bodies[i], linkage, options));
+  for (const writer of writers) writer.write();
+  if (options.onFunction !== undefined) {
+    const names = new Map([
+      [resolve, "resolve"],
+      [indirect.index, "indirect"],
+      [spill.index, "spill"],
+      ...[...pures].map(([name, { index }]) => [index, name] as const),
+      ...regions.flatMap(({ region: { entry } }, i) =>
+        [entries[i], bodies[i]].map(({ index }) => [index, formatGuestAddress(entry)] as const),
+      ),
+    ]);
+    for (const writer of writers) options.onFunction(writer.written(names));
+  }
   regions.forEach(({ slot }, i) => {
     module.element(slot, [entries[i].index]);
   });

@@ -1,4 +1,5 @@
 import { CPU } from "../cpu-state.js";
+import { GENERAL_MASK, VECTORS } from "../flow/effects.js";
 import { NOWHERE, type Residence } from "../flow/residence.js";
 import type { FunctionBody } from "../wasm-assembler.js";
 import type { Locals } from "./locals.js";
@@ -38,11 +39,18 @@ export class Registers {
     return (this.at.local & this.at.narrow & (1 << register)) !== 0;
   }
 
-  /** Brings it into a local, if it is not in one. */
+  /** Writes back vectors that may have changed: they never go along in parameters. */
+  flushVectors(): void {
+    const vectors = this.at.dirty & ~GENERAL_MASK;
+    this.store(vectors);
+    this.at.dirty &= ~vectors;
+  }
+
+  /** Brings it into a local, if it is not in one. A vector's number is its bit. */
   ensure(register: number): void {
     if ((this.at.local & (1 << register)) !== 0) return;
     this.#load(register);
-    this.body.set(this.locals.wide(register));
+    this.#setLoaded(register);
   }
 
   /** Into the local of 64 bits, for code whose parts may or may not run. */
@@ -54,6 +62,21 @@ export class Registers {
       this.body.set(this.locals.wide(register));
       this.at.narrow &= ~bit;
     }
+  }
+
+  /** Leaves a vector register on the stack. */
+  getVector(register: number): void {
+    const bit = VECTORS + register;
+    if ((this.at.local & (1 << bit)) === 0) {
+      this.#load(bit);
+      this.body.tee(this.locals.vector(register));
+    } else this.body.get(this.locals.vector(register));
+  }
+
+  /** Takes a v128 off the stack. */
+  setVector(register: number): void {
+    this.body.set(this.locals.vector(register));
+    this.mark(VECTORS + register, false);
   }
 
   /** Takes an i64 off the stack. */
@@ -78,10 +101,15 @@ export class Registers {
 
   /** Writes registers (a bit each) from their locals to memory. */
   store(registers: number, at: Residence = this.at): void {
-    for (let register = 0; register < 16; register++) {
+    for (let register = 0; register < 2 * VECTORS; register++) {
       const bit = 1 << register;
       if ((registers & bit) === 0) continue;
       this.body.i32(0);
+      if (register >= VECTORS) {
+        this.body.get(this.locals.vector(register - VECTORS));
+        this.body.vectorMemory("v128.store", CPU.xmm + 16 * (register - VECTORS));
+        continue;
+      }
       this.push(register, at);
       this.body.memory("i64.store", CPU.registers + 8 * register, 3);
     }
@@ -111,7 +139,7 @@ export class Registers {
 
   /** All are in memory now, and only there. */
   forget(): void {
-    this.at = { ...NOWHERE, own: 0xffff };
+    this.at = { ...NOWHERE, own: -1 };
   }
 
   /** Whether an edge to code that expects `target` needs any of the code that `mend` writes. */
@@ -128,11 +156,11 @@ export class Registers {
   mend(target: Residence): void {
     const { local, dirty, narrow } = this.at;
     this.store(dirty & local & ~target.local);
-    for (let register = 0; register < 16; register++) {
+    for (let register = 0; register < 2 * VECTORS; register++) {
       const bit = 1 << register;
       if ((target.local & ~local & bit) !== 0) {
         this.#load(register);
-        this.body.set(this.locals.wide(register));
+        this.#setLoaded(register);
       } else if ((narrow & local & target.local & ~target.narrow & bit) !== 0) {
         this.body.get(this.locals.narrow(register));
         this.body.op("i64.extend_i32_u");
@@ -141,9 +169,14 @@ export class Registers {
     }
   }
 
+  #setLoaded(register: number): void {
+    this.body.set(register >= VECTORS ? this.locals.vector(register - VECTORS) : this.locals.wide(register));
+  }
+
   #load(register: number): void {
     this.body.i32(0);
-    this.body.memory("i64.load", CPU.registers + 8 * register, 3);
+    if (register >= VECTORS) this.body.vectorMemory("v128.load", CPU.xmm + 16 * (register - VECTORS));
+    else this.body.memory("i64.load", CPU.registers + 8 * register, 3);
     const bit = 1 << register;
     this.at.local |= bit;
     this.at.narrow &= ~bit;

@@ -1,5 +1,5 @@
 import { CPU, ExitReason } from "../cpu-state.js";
-import { isZeroExtended, type Lifted } from "../flow/effects.js";
+import { GENERAL_MASK, isZeroExtended, type Lifted, VECTORS } from "../flow/effects.js";
 import type { Address, Expr, Step } from "../ir.js";
 import type { FunctionBody, Label } from "../wasm-assembler.js";
 import type { MemoryOperation } from "../wasm-opcodes.js";
@@ -95,7 +95,11 @@ export class Steps {
           w.registers.mark(r, false);
         } else if (((effects.reads | effects.writes) & (1 << r)) !== 0) w.registers.ensure(r);
       }
-      w.facts.renew(effects.conditionalWrites);
+      for (let r = VECTORS; r < 2 * VECTORS; r++) {
+        if (((effects.reads | effects.writes) & (1 << r)) !== 0) w.registers.ensure(r);
+        if ((effects.conditionalWrites & (1 << r)) !== 0) w.registers.mark(r, false);
+      }
+      w.facts.renew(effects.conditionalWrites & GENERAL_MASK);
       if (effects.conditionalLanes) w.flags.materialize(site.lanesBefore & (site.lanesAfter | effects.lanesRead));
     }
     const simplified = simplify(steps, site.lanesAfter);
@@ -106,7 +110,7 @@ export class Steps {
       if (isTransfer(step)) last = step;
       else this.#step(step, effects.branchesInside ? null : (list[i + 1] ?? null));
     });
-    w.facts.renew(effects.conditionalWrites);
+    w.facts.renew(effects.conditionalWrites & GENERAL_MASK);
     return last;
   }
 
@@ -139,9 +143,8 @@ export class Steps {
         this.#set(step);
         return;
       case "setXmm":
-        body.i32(0);
         w.expressions.emit(step.value);
-        body.vectorMemory("v128.store", CPU.xmm + 16 * step.register);
+        w.registers.setVector(step.register);
         return;
       case "flags":
         if (this.#nesting > 0) {

@@ -1,5 +1,6 @@
 import type { GuestAddress } from "../../util/guest-address.js";
 import { RSP } from "../instruction.js";
+import { GENERAL_MASK } from "./effects.js";
 import { isCall, livenessOf } from "./liveness.js";
 import { type Order, orderBlocks } from "./order.js";
 import type { Block, Node, Region } from "./region.js";
@@ -7,7 +8,7 @@ import { stackHeights, wellBehaved } from "./stack-height.js";
 
 /**
  * How a function that is only known inside its module is called: registers in parameters and results instead of memory.
- * Bits a register. Whatever it changes and does not return is in memory when it returns.
+ * A bit a register, vectors from bit 16 on; these stay in memory. Whatever it changes and does not return is in memory when it returns.
  */
 export interface Convention {
   /** Parameters: what it reads, the stack pointer among it. */
@@ -177,18 +178,18 @@ function settleRegisters(one: Draft, closedAt: (address: GuestAddress) => Draft 
   };
   const want = (callee: Draft | null, registers: number): void => {
     if (callee === null) return;
-    const results = (callee.results | (registers & callee.changes)) & ~RSP_BIT;
+    const results = (callee.results | (registers & callee.changes & GENERAL_MASK)) & ~RSP_BIT;
     if (results === callee.results) return;
     callee.results = results;
     changed = true;
   };
   const { registersIn } = livenessOf(one.order, {
     reads: (node) => calleeOf(node)?.parameters ?? 0,
-    writes: (node) => (isCall(node) ? (calleeOf(node)?.changes ?? 0xffff) & ~RSP_BIT : 0),
+    writes: (node) => (isCall(node) ? (calleeOf(node)?.changes ?? -1) & ~RSP_BIT : 0),
     leaving: (block) => leaving(one, block, closedAt, want),
     afterCall: (node, registers) => want(calleeOf(node), registers),
   });
-  const parameters = registersIn[0] | one.parameters;
+  const parameters = (registersIn[0] & GENERAL_MASK) | one.parameters;
   if (parameters !== one.parameters) {
     one.parameters = parameters;
     changed = true;

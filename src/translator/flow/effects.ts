@@ -19,7 +19,10 @@ export interface Effects {
   /** Bytes that are written on every way through the instruction. */
   readonly killLow: number;
   readonly killHigh: number;
-  /** A bit a register: read at all; written at all; written inside an `if` or a `loop`. */
+  /** The same of vector registers, bits 16 to 31. */
+  readonly vectorsRead: number;
+  readonly vectorsKilled: number;
+  /** A bit a register, vectors from bit 16 on: read at all; written at all; written inside an `if` or a `loop`. */
   readonly reads: number;
   readonly writes: number;
   readonly conditionalWrites: number;
@@ -56,6 +59,10 @@ const CONTROL = new Set<Step["kind"]>([
   "unsupported",
 ]);
 
+/** Bits of vector registers follow those of general ones. */
+export const VECTORS = 16;
+export const GENERAL_MASK = 0xffff;
+
 const BYTE0 = 1;
 const BYTE1 = 2;
 const BYTES23 = 4;
@@ -67,6 +74,8 @@ class Collector {
   readHigh = 0;
   killLow = 0;
   killHigh = 0;
+  vectorsRead = 0;
+  vectorsKilled = 0;
   reads = 0;
   writes = 0;
   conditionalWrites = 0;
@@ -86,8 +95,11 @@ class Collector {
 
   private step(step: Step, conditional: boolean): void {
     switch (step.kind) {
-      case "let":
       case "setXmm":
+        this.expr(step.value);
+        this.writeVector(1 << (VECTORS + step.register), conditional);
+        return;
+      case "let":
       case "setField":
         this.expr(step.value);
         return;
@@ -154,6 +166,12 @@ class Collector {
       case "reg":
         this.read(e.register, e.type === "i64" ? 15 : 7);
         return;
+      case "xmm": {
+        const bit = 1 << (VECTORS + e.register);
+        this.reads |= bit;
+        this.vectorsRead |= bit & ~this.vectorsKilled;
+        return;
+      }
       case "op":
         if (e.op === "i32.and" && e.a.kind === "reg" && e.b?.kind === "i32" && e.b.value >= 0 && e.b.value <= 0xffff) {
           this.read(e.a.register, e.b.value <= 0xff ? BYTE0 : BYTE0 | BYTE1);
@@ -212,6 +230,14 @@ class Collector {
     }
   }
 
+  private writeVector(bit: number, conditional: boolean): void {
+    this.writes |= bit;
+    if (conditional) {
+      this.conditionalWrites |= bit;
+      this.vectorsRead |= bit & ~this.vectorsKilled;
+    } else this.vectorsKilled |= bit;
+  }
+
   private lanes(mask: number, conditional: boolean): void {
     this.lanesWritten |= mask;
     if (conditional) this.conditionalLanes = true;
@@ -239,6 +265,8 @@ export function effectsOf(steps: readonly Step[]): Effects {
     readHigh: c.readHigh,
     killLow: c.killLow,
     killHigh: c.killHigh,
+    vectorsRead: c.vectorsRead,
+    vectorsKilled: c.vectorsKilled,
     reads: c.reads,
     writes: c.writes,
     conditionalWrites: c.conditionalWrites,

@@ -3,7 +3,7 @@ import type { Order } from "./order.js";
 import type { Block, Node } from "./region.js";
 
 /**
- * What is still read where, going backwards: registers by a bit each, flags by the lane. Ways out of the region do not
+ * What is still read where, going backwards: registers by a bit each, vectors from bit 16 on; flags by the lane. Ways out of the region do not
  * count as reading registers; they take what is there.
  */
 export interface Liveness {
@@ -58,6 +58,7 @@ export function livenessOf(order: Order, uses: TransferUses): Liveness {
           lanes = 0;
         }
         registers = (registers & ~fullyKilled(effects.killLow, effects.killHigh)) | uses.reads(node);
+        registers = (registers & ~effects.vectorsKilled) | effects.vectorsRead;
         registers |= anyRead(effects.readLow, effects.readHigh);
         lanes = (lanes & ~effects.lanesKilled) | effects.lanesRead;
       }
@@ -79,7 +80,4 @@ export const isCall = (node: Node): boolean => {
 
 /** Flags do not outlive a return or a jump to another function; everywhere else someone may read them. */
 const leavesFlags = (block: Block): boolean =>
-  block.ending.kind === "exit" ||
-  block.ending.kind === "stop" ||
-  block.ending.kind === "indirect" ||
-  (block.ending.kind === "branch" && block.successors.includes(null));
+  block.ending.kind === "exit" || block.ending.kind === "stop" || block.ending.kind === "indirect";

@@ -9,9 +9,25 @@ export interface CodeSource {
   /** Whether a jump from the function that contains `entry` to `target` stays within what is translated as one. */
   belongs(entry: GuestAddress, target: GuestAddress): boolean;
   /** Where the indirect jump at the end of `path` (the instructions up to it, in order) may go; empty if unknown. */
-  jumpTargets(path: readonly Lifted[], entry: GuestAddress): readonly GuestAddress[];
+  jumpTargets(path: readonly Lifted[], entry: GuestAddress): JumpTargets;
   /** The body of a small leaf to be written in place of a call to it, without its `ret`, null to call it. */
   inlined(target: GuestAddress, caller: GuestAddress): InlinedLeaf | null;
+}
+
+/** Where an indirect jump may go, as far as can be seen. */
+export interface JumpTargets {
+  readonly targets: readonly GuestAddress[];
+  /** The table that the target came from, if nobody can write to it. */
+  readonly table: JumpTable | null;
+}
+
+export interface JumpTable {
+  /** The instruction that reads the table, and the register that holds the number of the entry before it. */
+  readonly load: GuestAddress;
+  readonly index: number;
+  readonly entries: readonly GuestAddress[];
+  readonly start: GuestAddress;
+  readonly end: GuestAddress;
 }
 
 export interface InlinedLeaf {
@@ -35,7 +51,8 @@ export interface Node {
 export type Ending =
   | { readonly kind: "fall" | "jump" }
   | { readonly kind: "branch" }
-  | { readonly kind: "indirect"; readonly targets: readonly GuestAddress[] }
+  /** `table`: the jump goes to its entry of the number that was in the register where the table was read. */
+  | { readonly kind: "indirect"; readonly table: JumpTable | null }
   | { readonly kind: "return" }
   | { readonly kind: "tail"; readonly target: GuestAddress }
   | { readonly kind: "exit"; readonly address: GuestAddress }
@@ -70,13 +87,13 @@ const LONGEST_PATH = 48;
 interface Discovered {
   readonly lifted: Map<GuestAddress, Lifted>;
   readonly leaders: Set<GuestAddress>;
-  readonly indirect: Map<GuestAddress, readonly GuestAddress[]>;
+  readonly indirect: Map<GuestAddress, JumpTargets>;
 }
 
 function discover(source: CodeSource, entry: GuestAddress): Discovered {
   const lifted = new Map<GuestAddress, Lifted>();
   const leaders = new Set<GuestAddress>([entry]);
-  const indirect = new Map<GuestAddress, readonly GuestAddress[]>();
+  const indirect = new Map<GuestAddress, JumpTargets>();
   const work: GuestAddress[] = [entry];
   const lead = (target: GuestAddress): void => {
     if (leaders.has(target) || !source.belongs(entry, target)) return;
@@ -99,9 +116,9 @@ function discover(source: CodeSource, entry: GuestAddress): Discovered {
           lead(next);
         }
         if (last.kind === "jumpIndirect") {
-          const targets = source.jumpTargets([...path, one], entry).filter((target) => source.belongs(entry, target));
-          indirect.set(at, targets);
-          for (const target of targets) lead(target);
+          const found = source.jumpTargets([...path, one], entry);
+          indirect.set(at, found);
+          for (const target of found.targets) lead(target);
         }
         break;
       }
@@ -169,9 +186,16 @@ export function discoverRegion(source: CodeSource, entry: GuestAddress): Region 
             targets = [last.taken, next];
             break;
           case "jumpIndirect": {
-            const known = (indirect.get(one.instruction.address) ?? []).filter((target) => leaders.has(target));
-            ending = { kind: "indirect", targets: known };
-            targets = known;
+            const found = indirect.get(one.instruction.address);
+            targets = (found?.targets ?? []).filter((target) => leaders.has(target));
+            const table = found?.table ?? null;
+            // What was in the register is known only if every way here leads past the load.
+            const usable =
+              table !== null &&
+              nodes.some(({ address }) => address === table.load) &&
+              table.entries.every((target) => leaders.has(target));
+            ending = { kind: "indirect", table: usable ? table : null };
+            if (usable) ranges.push({ start: table.start, end: table.end });
             break;
           }
           case "return":

@@ -6,7 +6,7 @@ import type { Block, Node } from "./region.js";
  * Where each general register is at the start of a block: in the processor's state in memory, or in a local. Any choice
  * is right as long as the edges are mended (`emit/edges.ts`); this one keeps in locals what will be read again.
  *
- * A bit a register: `local`, its value is in a local; `dirty`, and may differ from the one in memory; `narrow`, its high
+ * A bit a register, vectors from bit 16 on: `local`, its value is in a local; `dirty`, and may differ from the one in memory; `narrow`, its high
  * half is zero and the local is an i32.
  */
 export interface Residence {
@@ -35,7 +35,7 @@ export function step(at: Residence, node: Node, calls: NodeResidence): void {
     at.local = 0;
     at.dirty = 0;
     at.narrow = 0;
-    at.own = 0xffff;
+    at.own = -1;
     return;
   }
   const touched = effects.reads | effects.writes;
@@ -72,7 +72,7 @@ export function residencesOf(order: Order, liveness: Liveness, calls: NodeReside
       const from = order.predecessors[place].map((block) => atEnd[order.place[block.id]]).filter((end) => end !== null);
       if (place === 0) from.push(first);
       const some = from.reduce((mask, end) => mask | end.local, 0);
-      const every = from.reduce((mask, end) => mask & end.local, 0xffff);
+      const every = from.reduce((mask, end) => mask & end.local, -1);
       // Once in a local always in a local: so this comes to an end.
       const local = start.local | (some & liveness.registersIn[place]) | (from.length === 0 ? 0 : every);
       const dirty = (start.dirty | from.reduce((mask, end) => mask | (end.dirty & end.local), 0)) & local;
