@@ -32,10 +32,9 @@ export function backtrace(cpu: CpuState, memory: GuestMemory, code: GuestCode): 
     if (!memory.isExecutable(address)) continue;
     const target = callBefore(code, address);
     if (target === undefined) continue;
-    const own = code.functionAt(address)?.address ?? null;
     if (target !== null && inside !== null && target !== inside) continue;
-    frames.push({ address, symbol: symbolAt(code, address) });
-    inside = own;
+    frames.push({ address, symbol: symbolAt(code, address, -1) });
+    inside = code.functionAt((address - 1) as GuestAddress)?.address ?? null;
   }
   return frames;
 }
@@ -52,8 +51,9 @@ function callBefore(code: GuestCode, address: GuestAddress): GuestAddress | null
   return undefined;
 }
 
-export function symbolAt(code: GuestCode, address: GuestAddress): string | null {
-  const found = code.functionAt(address);
+/** @param shift -1 for return addresses: a call may be the last instruction of its function */
+export function symbolAt(code: GuestCode, address: GuestAddress, shift = 0): string | null {
+  const found = code.functionAt((address + shift) as GuestAddress);
   return found === null
     ? null
     : `${found.name}+0x${(address - found.address).toString(16)}/0x${found.size.toString(16)}`;

@@ -46,12 +46,13 @@ export class GuestMemory implements MemoryPort {
   high = 0n;
   /** What the last access that was refused was. */
   fault: AccessFault | null = null;
-  /** Told of the first store to a page that is watched, by its number in guest memory. */
-  onWatchedPage: ((page: number) => void) | null = null;
+  /** Told of the first store of guest code to a page that is watched, and of what hosts write, before it happens. */
+  onWrite: ((address: GuestAddress, size: number) => void) | null = null;
   /** Told before shadow changes on a page. */
   onShadowChange: ((firstPage: number, lastPage: number) => void) | null = null;
   readonly #mappings: Mapping[] = [];
   readonly #io: IoRange[] = [];
+  readonly #watched = new Set<number>();
   readonly #stacks: { start: GuestAddress; end: GuestAddress }[] = [];
 
   /** @throws EnvironmentError if the host cannot reserve the address space */
@@ -100,6 +101,10 @@ export class GuestMemory implements MemoryPort {
     const kept = this.#mappings.filter((m) => m.address >= end || m.address + m.size <= address);
     this.#mappings.length = 0;
     this.#mappings.push(...kept);
+    for (let page = this.page(address); page <= this.page((end - 1) as GuestAddress); page++) {
+      if (!this.#mappings.some((m) => this.page(m.address) <= page && this.page(lastOf(m)) >= page))
+        this.#watched.delete(page);
+    }
     this.setShadow(address, size, Shadow.unmapped);
     const at = wasmOffset(this.space, address);
     this.bytes.fill(0, at, at + size);
@@ -160,20 +165,30 @@ export class GuestMemory implements MemoryPort {
     this.#mappings.push(...mappings);
   }
 
-  /** Lets stores to a page that is watched through from now on. */
-  unwatch(page: number): void {
-    const start = page * PAGE_BYTES + SHADOW;
-    for (let at = start; at < start + PAGE_BYTES; at++) {
-      if (this.bytes[at] === Shadow.watched) this.bytes[at] = Shadow.accessible;
-    }
+  /** Has every store to a page noticed, from now on. */
+  watch(page: number): void {
+    if (this.#watched.has(page)) return;
+    this.#watched.add(page);
+    this.#turn(page, Shadow.accessible, Shadow.watched);
   }
 
-  /** Has the first store to a page noticed. */
-  watch(page: number): void {
+  isWatched(page: number): boolean {
+    return this.#watched.has(page);
+  }
+
+  /** The next store to a page is noticed, those after it are not. */
+  unwatch(page: number): void {
+    this.#watched.delete(page);
+  }
+
+  /** Lets stores to a page through, unless every one is to be noticed. */
+  letThrough(page: number): void {
+    if (!this.#watched.has(page)) this.#turn(page, Shadow.watched, Shadow.accessible);
+  }
+
+  #turn(page: number, from: Shadow, to: Shadow): void {
     const start = page * PAGE_BYTES + SHADOW;
-    for (let at = start; at < start + PAGE_BYTES; at++) {
-      if (this.bytes[at] === Shadow.accessible) this.bytes[at] = Shadow.watched;
-    }
+    for (let at = start; at < start + PAGE_BYTES; at++) if (this.bytes[at] === from) this.bytes[at] = to;
   }
 
   mappingAt(address: GuestAddress): Mapping | null {
@@ -209,15 +224,8 @@ export class GuestMemory implements MemoryPort {
   write(address: GuestAddress, bytes: Uint8Array): void {
     if (bytes.length === 0) return;
     this.#mapped(address, bytes.length);
-    this.noteWrite(address, bytes.length);
+    this.onWrite?.(address, bytes.length);
     this.bytes.set(bytes, this.offset(address));
-  }
-
-  /** A store by anyone but translated code's fast path is about to happen. */
-  noteWrite(address: GuestAddress, size: number): void {
-    const first = this.page(address);
-    const last = this.page((address + size - 1) as GuestAddress);
-    for (let page = first; page <= last; page++) this.onWatchedPage?.(page);
   }
 
   /** The number of a page of guest memory. */
@@ -225,10 +233,19 @@ export class GuestMemory implements MemoryPort {
     return this.offset(address) >>> PAGE_SHIFT;
   }
 
+  /** Where a page of guest memory begins. */
+  addressOf(page: number): GuestAddress {
+    return ((page * PAGE_BYTES - this.space.bias) | 0) as GuestAddress;
+  }
+
   setShadow(address: GuestAddress, size: number, shadow: Shadow): void {
     const at = this.offset(address) + SHADOW;
-    this.onShadowChange?.(this.page(address), this.page((address + size - 1) as GuestAddress));
+    const first = this.page(address);
+    const last = this.page((address + size - 1) as GuestAddress);
+    this.onShadowChange?.(first, last);
     this.bytes.fill(shadow, at, at + size);
+    if (shadow !== Shadow.accessible) return;
+    for (const page of this.#watched) if (page >= first && page <= last) this.#turn(page, shadow, Shadow.watched);
   }
 
   load(address: bigint, bytes: Bytes, forWrite: boolean): boolean {
@@ -322,15 +339,19 @@ export class GuestMemory implements MemoryPort {
     }
     const at = this.offset(start);
     const allowed = access === "write" ? isWritable : isReadable;
+    let isWatched = false;
     for (let i = 0; i < bytes; i++) {
       const shadow = this.bytes[at + SHADOW + i];
-      if (allowed(shadow)) continue;
+      if (allowed(shadow)) {
+        isWatched ||= shadow === Shadow.watched;
+        continue;
+      }
       const where = BigInt.asUintN(64, address + BigInt(i));
       const rule = ruleOfShadow(shadow, access);
       this.fault = { rule: rule ?? this.#ruleOfUnmapped(where), address: where, access, size: bytes };
       return rule === null ? NOT_MEMORY : REFUSED;
     }
-    if (access === "write") this.noteWrite(start, bytes);
+    if (isWatched && access === "write") this.onWrite?.(start, bytes);
     return at;
   }
 
@@ -367,6 +388,8 @@ export class GuestMemory implements MemoryPort {
     }
   }
 }
+
+const lastOf = ({ address, size }: Mapping): GuestAddress => (address + size - 1) as GuestAddress;
 
 const NOT_MEMORY = -1;
 const REFUSED = -2;

@@ -12,21 +12,26 @@ const CHUNK = 1024;
 /** So that a guest address of -1, which nothing can be at, is what an unused entry of the cache of targets has. */
 const NO_TARGET = -1n;
 
+/** How translated code goes on after a hook: as if the function had returned to RIP, or by leaving all frames. */
+export const AfterHook = { returned: -1, left: -2 } as const;
+
 /** What the runtime does for translated code. */
 export interface LinkerHost {
   /** Translates what is at a slot's address; the slot then leads there. */
   enter(slot: number): void;
-  /** Carries out the hook of a slot. @returns whether to go on at RIP; else all frames are to be left */
-  hook(slot: number): boolean;
+  /** Carries out the hook of a slot. @returns an `AfterHook`, or the slot to go on at */
+  hook(slot: number): number;
 }
 
 /**
  * The table that functions of different modules call each other through: a slot for each guest address that code calls or
- * jumps to. A slot leads to translated code, to a stub that has it translated first, or to a hook.
+ * jumps to. A slot leads to translated code, to a stub that has it translated first, or to a hook. Where there is a hook, a
+ * second slot leads to the code behind it.
  */
 export class Linker {
   readonly table: WebAssembly.Table;
   readonly #slots = new Map<GuestAddress, number>();
+  readonly #behind = new Map<GuestAddress, number>();
   readonly #addresses: GuestAddress[] = [];
   readonly #stubs: WebAssembly.Module;
   readonly #stubFunctions: WebAssembly.ExportValue[] = [];
@@ -44,15 +49,16 @@ export class Linker {
   }
 
   slotOf(address: GuestAddress): number {
-    let slot = this.#slots.get(address);
-    if (slot === undefined) {
-      slot = this.#addresses.length;
-      this.#slots.set(address, slot);
-      this.#addresses.push(address);
-      if (slot >= this.table.length) this.#grow();
-      this.toStub(slot);
-    }
-    return slot;
+    return this.#slotIn(this.#slots, address);
+  }
+
+  /** The slot of the code that is behind a hook. */
+  slotBehind(address: GuestAddress): number {
+    return this.#slotIn(this.#behind, address);
+  }
+
+  isBehind(slot: number): boolean {
+    return this.#behind.get(this.addressOf(slot)) === slot;
   }
 
   knownSlot(address: GuestAddress): number | null {
@@ -87,6 +93,18 @@ export class Linker {
     return this.table.get(slot) as Translated;
   }
 
+  #slotIn(slots: Map<GuestAddress, number>, address: GuestAddress): number {
+    let slot = slots.get(address);
+    if (slot === undefined) {
+      slot = this.#addresses.length;
+      slots.set(address, slot);
+      this.#addresses.push(address);
+      if (slot >= this.table.length) this.#grow();
+      this.toStub(slot);
+    }
+    return slot;
+  }
+
   #grow(): void {
     const first = this.table.length;
     this.table.grow(CHUNK);
@@ -97,7 +115,7 @@ export class Linker {
         [IMPORTS.table]: this.table,
         base,
         enter: (slot: number) => this.host.enter(slot),
-        hook: (slot: number) => (this.host.hook(slot) ? 0 : 1),
+        hook: (slot: number) => this.host.hook(slot),
       },
     });
     for (let i = 0; i < CHUNK; i++) {
@@ -134,12 +152,24 @@ function stubModule(): Uint8Array<ArrayBuffer> {
     hooked.globalGet(base);
     hooked.i32(i);
     hooked.op("i32.add");
+    const after = hooked.local("i32");
     hooked.call(hook);
+    hooked.tee(after);
+    hooked.i32(0);
+    hooked.op("i32.ge_s");
+    hooked.if();
+    hooked.get(0);
+    hooked.get(after);
+    hooked.returnCallIndirect(type);
+    hooked.end();
+    hooked.get(after);
+    hooked.i32(AfterHook.returned);
+    hooked.op("i32.eq");
     hooked.if("i64");
-    hooked.i64(EXIT_STATUS);
-    hooked.else();
     hooked.i32(0);
     hooked.memory("i64.load", CPU.rip, 3);
+    hooked.else();
+    hooked.i64(EXIT_STATUS);
     hooked.end();
     module.export(`hook${i}`, "function", hooked.index);
   }

@@ -1,3 +1,4 @@
+import { KorralError } from "../util/errors.js";
 import type { GuestAddress } from "../util/guest-address.js";
 import type { AccessFault } from "./access-fault.js";
 import type { GuestCode } from "./code.js";
@@ -7,9 +8,9 @@ import { EXIT_STATUS } from "./emit/exits.js";
 import type { EmitOptions } from "./emit/function.js";
 import { Evaluator } from "./evaluate.js";
 import type { GuestMemory } from "./guest-memory.js";
-import type { Instruction } from "./instruction.js";
+import { type Instruction, RSP } from "./instruction.js";
 import type { TrapName } from "./ir.js";
-import { Linker } from "./linker.js";
+import { AfterHook, Linker } from "./linker.js";
 import { Translations } from "./translations.js";
 
 /** Why a run ended. RIP is that of the instruction that could not go on, or of the next one. */
@@ -48,8 +49,14 @@ const FIRST_SLICE = 1 << 20;
 const LONGEST_SLICE = 1 << 28;
 /** WebAssembly frames in a row: they are on the host's stack. */
 const MOST_FRAMES = 400;
+/** Runs within hooks have less and less of them, but never fewer than this. */
+const LEAST_FRAMES = 12;
+/** Hooks that call guest code that runs into hooks, and so on: this too is on the host's stack. */
+const DEEPEST = 48;
 /** An address that execution came to so often is worth translating. */
 const HOT = 3;
+/** The same for where execution goes on after an exit, of which a function may have many. */
+const EXITS_PER_HEAT = 8;
 /** Instructions that are carried out one by one before what follows is translated. */
 const LONGEST_WALK = 64;
 
@@ -57,7 +64,6 @@ const LONGEST_WALK = 64;
 export class Runtime {
   readonly linker: Linker;
   readonly translations: Translations;
-  readonly evaluator: Evaluator;
   readonly hooks = new Map<GuestAddress, Hook>();
   /** Called before each instruction, which are then carried out one by one. */
   trace: ((instruction: Instruction) => void) | null = null;
@@ -69,11 +75,18 @@ export class Runtime {
   executed = 0;
   readonly #words: Int32Array;
   readonly #heat = new Map<GuestAddress, number>();
+  /** One for each run within a run: an instruction may be under way in each, waiting for a handler. */
+  readonly #evaluators: Evaluator[] = [];
+  #nesting = 0;
   #frames = MOST_FRAMES;
-  #suspended: string | null = null;
-  /** The hook of this address has been called, and wants the code that is there to run. */
-  #observed: GuestAddress | null = null;
-  #error: unknown = null;
+  /** The function at this address has been entered: its hook has been called, or the way led back to its start. */
+  #entered: GuestAddress | null = null;
+  /** What a hook that translated code ran into left to be done when all frames are left. */
+  #left: { readonly error: unknown } | { readonly stop: Stop } | null = null;
+  /** Counts changes that make void what frames on the host's stack may be running. */
+  #changes = 0;
+  /** The count when the innermost translated code was entered. */
+  #changesSeen = 0;
 
   constructor(
     readonly memory: GuestMemory,
@@ -84,11 +97,39 @@ export class Runtime {
     this.#words = new Int32Array(memory.memory.buffer, 0, CPU.end >> 2);
     this.linker = new Linker(memory, { enter: (slot) => this.#enter(slot), hook: (slot) => this.#hookSlot(slot) });
     this.translations = new Translations(memory, code, this.linker, () => this.#resolve(), options);
-    this.evaluator = new Evaluator(cpu, memory);
   }
 
-  /** Runs from RIP on until RIP is `until`. @param budget instructions; approximate, but the same in every run */
-  run(until: GuestAddress, budget: number): Stop {
+  /**
+   * Runs from RIP on until RIP is `until`.
+   * @param resumed whether it goes on where the last run stopped
+   * @param budget instructions; approximate, but the same in every run
+   * @throws whatever a hook or a handler throws
+   */
+  run(until: GuestAddress, budget: number, resumed = false): Stop {
+    if (!resumed) this.#entered = null;
+    if (this.#nesting >= DEEPEST) {
+      throw new KorralError(
+        "hooks-nested",
+        `hooks call guest code that runs into hooks, ${DEEPEST} deep: let the innermost return without a call`,
+      );
+    }
+    const frames = this.#frames;
+    if (this.#nesting > 0) this.#frames = Math.max(LEAST_FRAMES, frames >> 1);
+    const changesSeen = this.#changesSeen;
+    const evaluator = this.#evaluators[this.#nesting] ?? new Evaluator(this.cpu, this.memory);
+    this.#evaluators[this.#nesting] = evaluator;
+    this.#nesting++;
+    try {
+      return this.#run(until, budget, evaluator);
+    } finally {
+      this.#nesting--;
+      this.#frames = frames;
+      this.#changesSeen = changesSeen;
+      if (this.#nesting > 0) this.#entered = null;
+    }
+  }
+
+  #run(until: GuestAddress, budget: number, evaluator: Evaluator): Stop {
     let left = budget;
     let walked = 0;
     const { cpu } = this;
@@ -97,13 +138,13 @@ export class Runtime {
       if (at === until) return { kind: "returned" };
       if (left <= 0) return { kind: "exhausted" };
       const hook = this.hooks.get(at);
-      const done = this.#observed === at;
-      this.#observed = null;
-      if (hook !== undefined && !done) {
+      const entered = this.#entered === at;
+      this.#entered = null;
+      if (hook !== undefined && !entered) {
         left--;
         const action = hook();
         if (typeof action === "object") return { kind: "suspended", by: action.suspend };
-        if (action === "return") this.popReturn();
+        if (action === "return" && !this.popReturn()) return this.#refused();
         if (action !== "proceed") continue;
       }
       const slot = this.trace === null ? this.#slotToRun(at, hook !== undefined) : null;
@@ -111,7 +152,7 @@ export class Runtime {
         left--;
         walked++;
         this.executed++;
-        const stop = this.#step(at);
+        const stop = this.#step(at, evaluator);
         if (stop !== null) return stop;
         if (walked > LONGEST_WALK && this.trace === null) {
           walked = 0;
@@ -120,27 +161,38 @@ export class Runtime {
         continue;
       }
       walked = 0;
-      const given = Math.min(this.slice, left);
-      const used = this.#call(slot, given);
+      const used = this.#call(slot, Math.min(this.slice, left));
       left -= Math.max(1, used);
       this.executed += used;
-      const stop = this.#afterExit();
+      const stop = this.#afterExit(evaluator);
       if (stop !== null) return stop;
     }
   }
 
-  /** Takes the return address off the stack into RIP, as `ret` does. */
-  popReturn(): void {
+  /** Whether there is translated code for a function, behind a hook if it has one. */
+  isTranslated(address: GuestAddress): boolean {
+    const slot = this.hooks.has(address) ? this.linker.slotBehind(address) : this.linker.knownSlot(address);
+    return slot !== null && this.translations.isReady(slot);
+  }
+
+  /** Takes the return address off the stack into RIP, as `ret` does. @returns false if there is no stack to read */
+  popReturn(): boolean {
     const { cpu, memory } = this;
-    const sp = BigInt.asUintN(64, cpu.general(4));
-    if (!memory.load(sp, 8, false)) return;
+    const sp = BigInt.asUintN(64, cpu.general(RSP));
+    if (!memory.load(sp, 8, false)) return false;
     cpu.rip = memory.low;
-    cpu.setGeneral(4, sp + 8n);
+    cpu.setGeneral(RSP, sp + 8n);
+    return true;
   }
 
   /** Code in a range changed: what was translated from it is void. */
   codeChanged(from: GuestAddress, to: GuestAddress): void {
-    if (this.translations.invalidate(from, to)) this.#stale = true;
+    if (this.translations.invalidate(from, to)) this.#changes++;
+  }
+
+  /** The processor's state has been set: frames that are on the host's stack are not to go on. */
+  stateChanged(): void {
+    this.#changes++;
   }
 
   setHook(address: GuestAddress, hook: Hook | null): void {
@@ -156,20 +208,17 @@ export class Runtime {
     if (hook === null) this.linker.toStub(slot);
     else this.linker.toHook(slot);
     this.linker.forgetTargets();
-    this.#stale = true;
+    this.#changes++;
   }
-
-  /** Frames of code that is void now are still on the host's stack, and have to be left. */
-  #stale = false;
 
   #call(slot: number, fuel: number): number {
     const words = this.#words;
+    const { cpu } = this;
+    cpu.resolveLazyFlags();
     words[CPU.fuel >> 2] = fuel;
     words[CPU.reason >> 2] = ExitReason.none;
-    const frames = this.#frames;
-    const status = this.linker.get(slot)(frames);
-    this.#frames = frames;
-    const { cpu } = this;
+    this.#changesSeen = this.#changes;
+    const status = this.linker.get(slot)(this.#frames);
     if (status !== BigInt(EXIT_STATUS) || words[CPU.reason >> 2] === ExitReason.none) {
       cpu.rip = status;
       words[CPU.reason >> 2] = ExitReason.none;
@@ -177,25 +226,29 @@ export class Runtime {
     return fuel - words[CPU.fuel >> 2];
   }
 
-  #afterExit(): Stop | null {
+  #afterExit(evaluator: Evaluator): Stop | null {
     const reason = this.#words[CPU.reason >> 2];
     this.#words[CPU.reason >> 2] = ExitReason.none;
+    const at = this.cpu.ripAddress;
     switch (reason) {
-      case ExitReason.step:
+      case ExitReason.step: {
         this.executed++;
-        return this.#step(this.cpu.ripAddress);
+        const stop = this.#step(at, evaluator);
+        if (stop === null) this.#warm(this.cpu.ripAddress, 1 / EXITS_PER_HEAT);
+        return stop;
+      }
       case ExitReason.fuel:
         this.slice = Math.min(2 * this.slice, this.longestSlice);
-        this.#heat.set(this.cpu.ripAddress, HOT);
+        this.#heat.set(at, HOT);
+        // A loop that starts where a hook is was entered, or its header would not have been reached.
+        this.#entered = at;
         return null;
       case ExitReason.unwind: {
-        this.#stale = false;
-        const error = this.#error;
-        this.#error = null;
-        if (error !== null) throw error;
-        const by = this.#suspended;
-        this.#suspended = null;
-        return by === null ? null : { kind: "suspended", by };
+        const left = this.#left;
+        this.#left = null;
+        if (left === null) return null;
+        if ("stop" in left) return left.stop;
+        throw left.error;
       }
       default:
         return null;
@@ -203,32 +256,40 @@ export class Runtime {
   }
 
   /** One instruction by itself. */
-  #step(at: GuestAddress): Stop | null {
+  #step(at: GuestAddress, evaluator: Evaluator): Stop | null {
     const lifted = this.code.at(at);
     if (lifted === null) return this.#nothingAt(at);
     const { instruction, steps } = lifted;
     this.trace?.(instruction);
-    this.evaluator.turnsLeft = LONGEST_SLICE;
-    const outcome = this.evaluator.evaluate(steps, instruction);
+    evaluator.turnsLeft = LONGEST_SLICE;
+    const outcome = evaluator.evaluate(steps, instruction);
     switch (outcome.kind) {
       case "next":
+        return null;
       case "paused":
+        this.#entered = at;
         return null;
-      case "jump":
-        this.#arrive(outcome.target);
+      case "jump": {
+        const { target, flow } = outcome;
+        if (flow === "jump" && this.hooks.has(target) && this.code.belongs(at, target)) this.#entered = target;
+        this.#warm(target, 1);
         return null;
+      }
       case "trap":
         return { kind: "trap", trap: outcome.trap, instruction };
       case "unsupported":
         return { kind: "unsupported", why: outcome.why, instruction };
-      case "fault": {
-        const { fault } = this.memory;
-        if (fault === null) throw new Error("an access was refused without a reason");
-        return { kind: "fault", fault };
-      }
+      case "fault":
+        return this.#refused();
       case "system":
         return this.#system(instruction);
     }
+  }
+
+  #refused(): Stop {
+    const { fault } = this.memory;
+    if (fault === null) throw new Error("an access was refused without a reason");
+    return { kind: "fault", fault };
   }
 
   #system(instruction: Instruction): Stop | null {
@@ -247,23 +308,23 @@ export class Runtime {
     return { kind: "unsupported", why: "no instruction that is known", instruction: null };
   }
 
-  #arrive(target: GuestAddress): void {
-    this.cpu.ripAddress = target;
-    const heat = this.#heat.get(target) ?? 0;
-    if (heat < HOT) this.#heat.set(target, heat + 1);
+  #warm(target: GuestAddress, heat: number): void {
+    const before = this.#heat.get(target) ?? 0;
+    if (before < HOT) this.#heat.set(target, before + heat);
   }
 
   /** The slot of translated code for an address, translating it if that is worth it; null to go step by step. */
   #slotToRun(at: GuestAddress, hooked: boolean): number | null {
-    // The slot of a hooked address leads to the hook, which has been called.
-    if (hooked) return null;
-    const known = this.linker.knownSlot(at);
-    if (known !== null && this.translations.isReady(known)) return known;
+    // A hook in the middle of a function is for each time that execution comes there: no region may go through it.
+    if (hooked && !this.code.startsFunction(at)) return null;
+    const slot = hooked ? this.linker.slotBehind(at) : this.linker.knownSlot(at);
+    if (slot !== null && this.translations.isReady(slot)) return slot;
     if (!this.memory.isExecutable(at)) return null;
     const isFunction = this.code.functionAt(at)?.address === at;
     if (!isFunction && (this.#heat.get(at) ?? 0) < HOT) return null;
     const done = isFunction ? this.translations.translate(at) : this.translations.translateAlone(at);
-    return done ? this.linker.slotOf(at) : null;
+    if (!done) return null;
+    return hooked ? this.linker.slotBehind(at) : this.linker.slotOf(at);
   }
 
   /** An indirect call to where no entry of the cache leads: its slot, or -1 if no code is there. */
@@ -285,40 +346,37 @@ export class Runtime {
     this.linker.toHook(slot);
   }
 
-  /** @returns whether translated code goes on at RIP, as if the function had returned there */
-  #hookSlot(slot: number): boolean {
+  #hookSlot(slot: number): number {
     const at = this.linker.addressOf(slot);
     const hook = this.hooks.get(at);
     this.cpu.ripAddress = at;
     if (hook === undefined) {
       this.linker.toStub(slot);
-      return this.#unwind();
+      return this.#leave();
     }
     // A hook may run guest code of its own, with the words that this run still needs.
     const fuel = this.#words[CPU.fuel >> 2];
-    const frames = this.#frames;
-    this.#frames >>= 1;
     try {
       const action = hook();
-      if (typeof action === "object") {
-        this.#suspended = action.suspend;
-        return this.#unwind();
+      if (typeof action === "object") return this.#leave({ stop: { kind: "suspended", by: action.suspend } });
+      if (action === "return" && !this.popReturn()) return this.#leave({ stop: this.#refused() });
+      const isVoid = this.#changes !== this.#changesSeen;
+      if (action === "return") return isVoid ? this.#leave() : AfterHook.returned;
+      if (action === "proceed") {
+        if (!isVoid && this.code.startsFunction(at) && this.code.at(at) !== null) return this.linker.slotBehind(at);
+        this.#entered = at;
       }
-      if (action === "proceed") this.#observed = at;
-      if (action !== "return") return this.#unwind();
-      this.popReturn();
-      return this.#stale ? this.#unwind() : true;
+      return this.#leave();
     } catch (error) {
-      this.#error = error;
-      return this.#unwind();
+      return this.#leave({ error });
     } finally {
       this.#words[CPU.fuel >> 2] = fuel;
-      this.#frames = frames;
     }
   }
 
-  #unwind(): boolean {
+  #leave(left: { readonly error: unknown } | { readonly stop: Stop } | null = null): number {
+    this.#left = left;
     this.#words[CPU.reason >> 2] = ExitReason.unwind;
-    return false;
+    return AfterHook.left;
   }
 }

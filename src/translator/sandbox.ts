@@ -9,7 +9,7 @@ import { GuestMemory, type IoHandler, type Protection } from "./guest-memory.js"
 import { type GuestSpace, HIGH_SPACE, LOW_SPACE } from "./guest-space.js";
 import { GENERAL_REGISTERS, type Instruction, RAX, RCX, RDI, RDX, RSI, RSP } from "./instruction.js";
 import { placeObject, planObject } from "./load-object.js";
-import type { ImportResolver, LoadedObject } from "./loaded-object.js";
+import type { ImportResolver, LoadedObject, ObjectPlan } from "./loaded-object.js";
 import { type HookAction, Runtime, type Stop } from "./runtime.js";
 import { type Poison, Shadow } from "./shadow.js";
 import { type SnapshotState, Snapshots } from "./snapshot.js";
@@ -86,16 +86,18 @@ export interface HookContext {
 }
 
 const ARGUMENTS = [RDI, RSI, RDX, RCX, 8, 9];
-/** Where calls from outside return to: never mapped, so that nothing else is there. */
-const RETURN_STUB = 0x100;
-const RED_ZONE = 128;
+/** Where calls from outside return to, from the last address that may be mapped on: nothing else is there. */
+const RETURN_STUB = 0x1000;
+const RED_ZONE = 128n;
 const HEAP_GAP = 64;
 
 /** Places in each guest space for what the sandbox itself maps. */
 const PLACES = {
-  low: { stack: 0x20000, heap: 0x60000000, thread: 0x200000 },
-  high: { stack: -0x7ffd0000, heap: -0x50000000, thread: -0x7fe00000 },
+  low: { stack: 0x20000, heap: 0x60000000, thread: 0x200000, object: 0x400000 },
+  high: { stack: -0x7ffd0000, heap: -0x50000000, thread: -0x7fe00000, object: -0x40000000 },
 } as const;
+/** Objects are this far apart at least. */
+const PLACE_ALIGNMENT = 0x10000;
 
 interface Core {
   readonly memory: GuestMemory;
@@ -107,11 +109,20 @@ interface Core {
   heap: number;
 }
 
+/** All of a sandbox to go back to, hooks and handlers apart. */
+export interface SandboxSnapshot extends SnapshotState {
+  readonly heap: number;
+  readonly objects: readonly LoadedObject[];
+  readonly kernelGsBase: bigint;
+}
+
 /** Guest code and guest memory, apart from everything else. */
 export class Sandbox {
-  readonly objects: LoadedObject[] = [];
+  objects: readonly LoadedObject[] = [];
   #core: Core | null = null;
   #nesting = 0;
+  /** Where the last call from outside ends. */
+  #until: GuestAddress | null = null;
 
   private constructor(readonly options: SandboxOptions) {
     if (options.space !== undefined) this.#create(options.space === "high" ? HIGH_SPACE : LOW_SPACE);
@@ -149,9 +160,12 @@ export class Sandbox {
     this.memory.map(address, size, protection, name);
   }
 
+  /** Takes mappings away, those that lie in the range whole, and what is known of functions in them. */
   unmap(address: GuestAddress, size: number): void {
-    this.runtime.codeChanged(address, (address + size) as GuestAddress);
+    const end = (address + size) as GuestAddress;
     this.memory.unmap(address, size);
+    this.runtime.codeChanged(address, end);
+    this.code.removeFunctions(address, end);
   }
 
   protect(address: GuestAddress, size: number, protection: Protection): void {
@@ -205,18 +219,14 @@ export class Sandbox {
     const plan = planObject(bytes, name);
     if (this.#core === null) this.#create(plan.space);
     const { memory, code, runtime } = this.#made();
-    const object = placeObject(
-      plan,
-      memory.space,
-      plan.fixed ? plan.address : this.#placeFor(plan.address, plan.size),
-      resolve,
-    );
+    const place = plan.fixed ? plan.address : this.#placeFor(plan);
+    const object = placeObject(plan, memory.space, place, resolve);
     for (const { address, size, bytes: content, name: segment, ...protection } of object.segments) {
       memory.map(address, size, protection, segment);
       memory.bytes.set(content, memory.offset(address));
     }
     code.addFunctions(object.functions);
-    this.objects.push(object);
+    this.objects = [...this.objects, object];
     for (const missing of object.imports) {
       runtime.setHook(missing.address, () => {
         throw new GuestFailure(
@@ -257,43 +267,48 @@ export class Sandbox {
   }
 
   /**
-   * Calls a function by the C calling convention.
+   * Calls a function by the C calling convention; from within a hook or a handler too, whose registers stay as they are.
    * @returns RAX, unsigned
    * @throws GuestFailure
    */
   call(target: string | GuestAddress, args: readonly bigint[] = []): bigint {
     const address = typeof target === "string" ? this.symbol(target) : target;
-    const stop = this.callAt(address, args);
-    if (stop.kind === "returned") return this.register("rax");
-    throw new GuestFailure(this.explain(stop));
+    const outer = this.#nesting === 0 ? null : this.#saved();
+    try {
+      const stop = this.callAt(address, args);
+      if (stop.kind === "returned") return this.register("rax");
+      throw new GuestFailure(this.explain(stop));
+    } finally {
+      if (outer !== null) this.memory.bytes.set(outer, 0);
+    }
   }
 
-  /** The same, with why it ended as a value. After anything but `returned` the registers are as they were there. */
+  /**
+   * The same, with why it ended as a value. If it did not return, the registers are left as they were there: a call that
+   * was suspended, or used up its budget, may go on with `resume`, unless it was made within a hook.
+   */
   callAt(address: GuestAddress, args: readonly bigint[] = []): Stop {
     if (args.length > ARGUMENTS.length) {
       throw new UnsupportedError("arguments", `a call takes ${ARGUMENTS.length} arguments at most, not ${args.length}`);
     }
     const { cpu, memory } = this.#made();
-    const until = (Number(this.space.first) + RETURN_STUB + 16 * this.#nesting) as GuestAddress;
     const outer = this.#nesting === 0 ? null : this.#saved();
-    const top = outer === null ? this.#stackTop() : Number(cpu.general(RSP)) - RED_ZONE;
+    const until = (this.space.endMappable + RETURN_STUB + 16 * this.#nesting) as GuestAddress;
+    const top = outer !== null ? cpu.general(RSP) - RED_ZONE : BigInt(this.#stackTop());
     // As at the entry of a function: 16-byte aligned before the return address was pushed.
-    const sp = (Math.floor(top / 16) * 16 - 8) as GuestAddress;
-    memory.view.setBigInt64(memory.offset(sp), BigInt(until), true);
-    memory.noteWrite(sp, 8);
-    cpu.setGeneral(RSP, BigInt(sp));
+    const sp = BigInt.asUintN(64, (top & -16n) - 8n);
+    cpu.ripAddress = address;
+    cpu.setGeneral(RSP, sp);
     args.forEach((value, i) => {
       cpu.setGeneral(ARGUMENTS[i], value);
     });
     cpu.setField("df", 0n);
-    cpu.ripAddress = address;
-    this.#nesting++;
-    let stop: Stop;
-    try {
-      stop = this.runtime.run(until, this.options.budget ?? DEFAULT_BUDGET);
-    } finally {
-      this.#nesting--;
+    if (!memory.store(sp, 8, BigInt.asUintN(64, BigInt(until)), 0n)) {
+      const { fault } = memory;
+      if (fault !== null) return { kind: "fault", fault };
     }
+    if (outer === null) this.#until = until;
+    const stop = this.#run(until, this.#budget, false);
     if (outer !== null && stop.kind === "returned") {
       const result = cpu.general(RAX);
       memory.bytes.set(outer, 0);
@@ -302,11 +317,24 @@ export class Sandbox {
     return stop;
   }
 
+  /** Goes on with a call that stopped, with a new budget. @throws InputError if there is none */
+  resume(): Stop {
+    if (this.#until === null || this.#nesting > 0) {
+      throw new InputError("sandbox-resume", "no call has stopped that could go on: call a function first");
+    }
+    return this.#run(this.#until, this.#budget, true);
+  }
+
   /** Runs from RIP on, until RIP is at an address or something stops it. */
-  run(until: GuestAddress, budget = this.options.budget ?? DEFAULT_BUDGET): Stop {
+  run(until: GuestAddress, budget = this.#budget): Stop {
+    if (this.#nesting === 0) this.#until = until;
+    return this.#run(until, budget, true);
+  }
+
+  #run(until: GuestAddress, budget: number, resumed: boolean): Stop {
     this.#nesting++;
     try {
-      return this.runtime.run(until, budget);
+      return this.runtime.run(until, budget, resumed);
     } finally {
       this.#nesting--;
     }
@@ -342,25 +370,27 @@ export class Sandbox {
     this.runtime.trace = listener;
   }
 
-  snapshot(): SnapshotState {
-    return this.#made().snapshots.take();
+  /** @returns all memory with what may be done to it, the registers, and what was loaded and allocated */
+  snapshot(): SandboxSnapshot {
+    const { snapshots, heap, system } = this.#made();
+    return { ...snapshots.take(), heap, objects: this.objects, kernelGsBase: system.kernelGsBase };
   }
 
-  restore(state: SnapshotState): void {
-    this.#made().snapshots.restore(state);
+  restore(state: SandboxSnapshot): void {
+    const core = this.#made();
+    core.snapshots.restore(state);
+    core.heap = state.heap;
+    core.system.kernelGsBase = state.kernelGsBase;
+    this.objects = state.objects;
+    core.runtime.stateChanged();
   }
 
   /** Translates all functions that are known and not translated yet. */
   translateAll(): { readonly guestBytes: number; readonly wasmBytes: number } {
     const { runtime, code } = this.#made();
     const before = { ...this.statistics };
-    for (const { functions } of this.objects) {
-      for (const { address } of functions) {
-        const slot = runtime.linker.knownSlot(address);
-        if (slot === null || !runtime.translations.isReady(slot)) {
-          if (code.at(address) !== null) runtime.translations.translate(address);
-        }
-      }
+    for (const { address } of code.functions) {
+      if (!runtime.isTranslated(address) && code.at(address) !== null) runtime.translations.translate(address);
     }
     const { guestBytes, wasmBytes } = this.statistics;
     return { guestBytes: guestBytes - before.guestBytes, wasmBytes: wasmBytes - before.wasmBytes };
@@ -429,14 +459,20 @@ export class Sandbox {
     return PLACES[this.space.name].stack + this.#stackBytes() - 64;
   }
 
+  get #budget(): number {
+    return this.options.budget ?? DEFAULT_BUDGET;
+  }
+
   #stackBytes(): number {
     return this.options.stackBytes ?? DEFAULT_STACK;
   }
 
-  #placeFor(wanted: GuestAddress, size: number): GuestAddress {
-    let at = wanted as number;
-    for (const { address, size: taken } of this.memory.mappings) {
-      if (address < at + size && address + taken > at) at = Math.ceil((address + taken) / 0x10000) * 0x10000 + 0x10000;
+  /** The first place from where it wants to be on, or where its kind goes in the other space, that has room. */
+  #placeFor({ space, address, size, alignment }: ObjectPlan): GuestAddress {
+    let at: number = space === this.space ? address : PLACES[this.space.name].object;
+    const step = Math.max(alignment, PLACE_ALIGNMENT);
+    for (const { address: start, size: taken } of this.memory.mappings) {
+      if (start < at + size + step && start + taken + step > at) at = Math.ceil((start + taken) / step) * step + step;
     }
     return at as GuestAddress;
   }
@@ -451,24 +487,25 @@ export class Sandbox {
     const code = new GuestCode(memory);
     const cpu = new CpuState(memory.memory.buffer);
     const runtime = new Runtime(memory, code, cpu, { space, checks, elimination, conventions, count });
-    const snapshots = new Snapshots(memory, cpu);
+    const snapshots = new Snapshots(memory, cpu, code, (from, to) => runtime.codeChanged(from, to));
     const system = new SystemInstructions(cpu, () => BigInt(Math.trunc(runtime.executed)));
     runtime.system = (instruction) => system.carryOut(instruction);
     const core: Core = { memory, code, cpu, runtime, snapshots, system, heap: PLACES[space.name].heap + 0x10000 };
     this.#core = core;
-    memory.onWatchedPage = (page) => {
-      snapshots.touch(page);
-      if (runtime.translations.isOnPage(page)) {
-        const start = ((page * 4096 - space.bias) | 0) as GuestAddress;
-        runtime.codeChanged(start, (start + 4096) as GuestAddress);
+    memory.onWrite = (address, size) => {
+      const last = memory.page((address + size - 1) as GuestAddress);
+      for (let page = memory.page(address); page <= last; page++) {
+        snapshots.touch(page);
+        if (memory.isWatched(page)) runtime.codeChanged(address, (address + size) as GuestAddress);
+        else memory.letThrough(page);
       }
-      memory.unwatch(page);
     };
     memory.onShadowChange = (first, last) => {
-      for (let page = first; page <= last; page++) snapshots.touch(page);
+      for (let page = first; page <= last; page++) snapshots.touchShadow(page);
     };
-    runtime.translations.onTranslated = (first, last) => {
-      for (let page = first; page <= last; page++) memory.watch(page);
+    code.onRead = (address, length) => {
+      memory.watch(memory.page(address));
+      memory.watch(memory.page((address + length - 1) as GuestAddress));
     };
     cpu.rflags = 0x202n;
     const { stack, thread } = PLACES[space.name];

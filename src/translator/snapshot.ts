@@ -1,3 +1,5 @@
+import type { GuestAddress } from "../util/guest-address.js";
+import type { GuestCode, KnownFunction } from "./code.js";
 import type { CpuState } from "./cpu.js";
 import { CPU } from "./cpu-state.js";
 import { type GuestMemory, type Mapping, PAGE_BYTES } from "./guest-memory.js";
@@ -8,11 +10,13 @@ import { Shadow } from "./shadow.js";
 export interface SnapshotState {
   readonly cpu: Uint8Array;
   readonly mappings: readonly Mapping[];
+  readonly functions: readonly KnownFunction[];
   /** Guest memory and its shadow, by page. */
   readonly pages: Map<number, { readonly bytes: Uint8Array; readonly shadow: Uint8Array }>;
 }
 
 const PAGE_WORDS = PAGE_BYTES / 8;
+const BLANK = new Uint8Array(PAGE_BYTES);
 
 /**
  * Takes snapshots and goes back to them. After one was taken, the shadow of all writable bytes says "watched", so that the
@@ -21,10 +25,15 @@ const PAGE_WORDS = PAGE_BYTES / 8;
 export class Snapshots {
   #base: SnapshotState | null = null;
   readonly #dirty = new Set<number>();
+  /** Pages whose shadow has been set, mapped or not: red zones may lie beyond mappings. */
+  readonly #shadowed = new Set<number>();
+  readonly #uniform = new Map<bigint, Uint8Array>();
 
   constructor(
     private readonly memory: GuestMemory,
     private readonly cpu: CpuState,
+    private readonly code: GuestCode,
+    private readonly codeChanged: (from: GuestAddress, to: GuestAddress) => void,
   ) {}
 
   get dirtyPages(): number {
@@ -32,33 +41,45 @@ export class Snapshots {
   }
 
   take(): SnapshotState {
-    const { memory } = this;
+    const { memory, code } = this;
+    this.cpu.resolveLazyFlags();
     const pages: SnapshotState["pages"] = new Map();
-    for (const page of this.#mappedPages()) {
+    for (const page of this.#pages()) {
       this.#watch(page);
       pages.set(page, this.#copy(page));
     }
     this.#dirty.clear();
-    const base = { cpu: memory.bytes.slice(0, CPU.end), mappings: [...memory.mappings], pages };
+    const cpu = memory.bytes.slice(0, CPU.targets);
+    const base = { cpu, mappings: [...memory.mappings], functions: code.functions, pages };
     this.#base = base;
     return base;
   }
 
   restore(state: SnapshotState): void {
     const { memory } = this;
-    const changed = state === this.#base ? this.#dirty : new Set([...this.#mappedPages(), ...state.pages.keys()]);
-    const blank = new Uint8Array(PAGE_BYTES);
+    const changed = state === this.#base ? this.#dirty : new Set([...this.#pages(), ...state.pages.keys()]);
     for (const page of changed) {
       const at = page * PAGE_BYTES;
       const saved = state.pages.get(page);
-      memory.bytes.set(saved?.bytes ?? blank, at);
-      memory.bytes.set(saved?.shadow ?? blank, at + SHADOW);
+      if (memory.isWatched(page)) {
+        const start = memory.addressOf(page);
+        this.codeChanged(start, (start + PAGE_BYTES) as GuestAddress);
+        memory.unwatch(page);
+      }
+      memory.bytes.set(saved?.bytes ?? BLANK, at);
+      memory.bytes.set(saved?.shadow ?? BLANK, at + SHADOW);
     }
     memory.restoreMappings(state.mappings);
+    this.code.functions = state.functions;
     memory.bytes.set(state.cpu, 0);
-    this.cpu.resolveLazyFlags();
     this.#base = state;
     this.#dirty.clear();
+  }
+
+  /** A page's shadow is about to change. */
+  touchShadow(page: number): void {
+    this.#shadowed.add(page);
+    this.touch(page);
   }
 
   /** A page is about to change. */
@@ -66,21 +87,31 @@ export class Snapshots {
     if (this.#base !== null) this.#dirty.add(page);
   }
 
-  *#mappedPages(): Iterable<number> {
-    let last = -1;
+  #pages(): Set<number> {
+    const pages = new Set(this.#shadowed);
     for (const { address, size } of this.memory.mappings) {
-      const first = Math.max(last + 1, this.memory.offset(address) >>> 12);
-      last = (this.memory.offset(address) + size - 1) >>> 12;
-      for (let page = first; page <= last; page++) yield page;
+      const last = this.memory.page((address + size - 1) as GuestAddress);
+      for (let page = this.memory.page(address); page <= last; page++) pages.add(page);
     }
+    return pages;
   }
 
   #copy(page: number): { bytes: Uint8Array; shadow: Uint8Array } {
     const at = page * PAGE_BYTES;
-    return {
-      bytes: this.memory.bytes.slice(at, at + PAGE_BYTES),
-      shadow: this.memory.bytes.slice(at + SHADOW, at + SHADOW + PAGE_BYTES),
-    };
+    return { bytes: this.#shared(at), shadow: this.#shared(at + SHADOW) };
+  }
+
+  /** A copy of a page, the same for all pages that have one byte all over. */
+  #shared(at: number): Uint8Array {
+    const words = new BigUint64Array(this.memory.memory.buffer, at, PAGE_WORDS);
+    const [first] = words;
+    const known = this.#uniform.get(first);
+    if ((known !== undefined || isUniform(first)) && words.every((word) => word === first)) {
+      const page = known ?? this.memory.bytes.slice(at, at + PAGE_BYTES);
+      this.#uniform.set(first, page);
+      return page;
+    }
+    return this.memory.bytes.slice(at, at + PAGE_BYTES);
   }
 
   #watch(page: number): void {
@@ -97,3 +128,5 @@ export class Snapshots {
     for (let i = start; i < start + 8; i++) if (bytes[i] === Shadow.accessible) bytes[i] = Shadow.watched;
   }
 }
+
+const isUniform = (word: bigint): boolean => word === (word & 0xffn) * 0x0101_0101_0101_0101n;

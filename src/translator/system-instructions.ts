@@ -33,7 +33,7 @@ export class SystemInstructions {
     readMsr: () => 0n,
     writeMsr: () => true,
   };
-  #kernelGsBase = 0n;
+  kernelGsBase = 0n;
 
   constructor(
     private readonly cpu: CpuState,
@@ -70,8 +70,8 @@ export class SystemInstructions {
       case "wrmsr":
         return this.#writeMsr();
       case "swapgs": {
-        const other = this.#kernelGsBase;
-        this.#kernelGsBase = cpu.gsBase;
+        const other = this.kernelGsBase;
+        this.kernelGsBase = cpu.gsBase;
         cpu.gsBase = other;
         return "next";
       }
@@ -108,7 +108,7 @@ export class SystemInstructions {
   #msr(index: number): bigint | null {
     if (index === FS_BASE) return this.cpu.fsBase;
     if (index === GS_BASE) return this.cpu.gsBase;
-    if (index === KERNEL_GS_BASE) return this.#kernelGsBase;
+    if (index === KERNEL_GS_BASE) return this.kernelGsBase;
     return this.ports.readMsr(index);
   }
 
@@ -118,7 +118,7 @@ export class SystemInstructions {
     const value = (BigInt(cpu.general32(RDX) >>> 0) << 32n) | BigInt(cpu.general32(RAX) >>> 0);
     if (index === FS_BASE) cpu.fsBase = value;
     else if (index === GS_BASE) cpu.gsBase = value;
-    else if (index === KERNEL_GS_BASE) this.#kernelGsBase = value;
+    else if (index === KERNEL_GS_BASE) this.kernelGsBase = value;
     else if (!this.ports.writeMsr(index, value)) return { fault: "general-protection" };
     return "next";
   }

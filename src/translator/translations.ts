@@ -30,8 +30,6 @@ export class Translations {
   /** Slots that lead to translated code. */
   readonly #ready = new Map<number, Unit>();
   readonly #byPage = new Map<number, Set<Unit>>();
-  /** Told which pages of guest memory have been translated. */
-  onTranslated: ((firstPage: number, lastPage: number) => void) | null = null;
 
   constructor(
     private readonly memory: GuestMemory,
@@ -47,14 +45,13 @@ export class Translations {
 
   /** Translates what is at an address together with what it belongs to. @returns whether there is code */
   translate(address: GuestAddress): boolean {
-    const own = this.code.functionAt(address);
-    const isFunction = own?.address === address;
-    if (!isFunction) return this.#unit([address]);
+    if (this.code.functionAt(address)?.address !== address) return this.#unit([address]);
     const all = this.code.siblings(address).map((f) => f.address);
     const together = all.length <= MOST_FUNCTIONS ? all : this.#callees(address);
     const missing = together.filter((at) => {
+      if (at === address) return true;
       const slot = this.linker.knownSlot(at);
-      return at === address || slot === null || (!this.#ready.has(slot) && !this.code.pinned.has(at));
+      return !this.code.pinned.has(at) && (slot === null || !this.#ready.has(slot));
     });
     return this.#unit(missing);
   }
@@ -80,6 +77,8 @@ export class Translations {
 
   /** Everything that calls an address directly has to find out anew how: it got a hook, or lost one. */
   invalidateCallers(address: GuestAddress): void {
+    // What calls it has asked for its slot; what has it inlined covers its page.
+    if (this.linker.knownSlot(address) === null && !this.#byPage.has(this.memory.page(address))) return;
     for (const unit of new Set(this.#ready.values())) {
       const calls = unit.regions.some(
         (region) =>
@@ -98,18 +97,13 @@ export class Translations {
     }
   }
 
-  /** Whether a page of guest memory holds bytes that were translated. */
-  isOnPage(page: number): boolean {
-    return (this.#byPage.get(page)?.size ?? 0) > 0;
-  }
-
   #drop(unit: Unit): void {
     for (const slot of unit.slots) {
       if (this.#ready.get(slot) !== unit) continue;
       this.#ready.delete(slot);
-      if (!this.code.pinned.has(this.linker.addressOf(slot))) this.linker.toStub(slot);
+      if (this.linker.isBehind(slot) || !this.code.pinned.has(this.linker.addressOf(slot))) this.linker.toStub(slot);
     }
-    for (const units of this.#byPage.values()) units.delete(unit);
+    for (const [page, units] of this.#byPage) if (units.delete(unit) && units.size === 0) this.#byPage.delete(page);
     this.linker.forgetTargets();
   }
 
@@ -133,7 +127,8 @@ export class Translations {
     const placed: Placed[] = [];
     for (const address of addresses) {
       if (this.code.at(address) === null) continue;
-      placed.push({ region: discoverRegion(this.code, address), slot: this.linker.slotOf(address) });
+      const slot = this.code.pinned.has(address) ? this.linker.slotBehind(address) : this.linker.slotOf(address);
+      placed.push({ region: discoverRegion(this.code, address), slot });
     }
     if (placed.length === 0) return false;
     const { bytes, sizes } = emitModule(
@@ -142,7 +137,7 @@ export class Translations {
       (target) => this.code.pinned.has(target),
       this.options,
     );
-    // An instance puts its functions into the table: hooks that are there have to be put back.
+    // An instance puts its functions into the table.
     new WebAssembly.Instance(new WebAssembly.Module(bytes), {
       [IMPORTS.module]: {
         [IMPORTS.memory]: this.memory.memory,
@@ -153,7 +148,6 @@ export class Translations {
     const unit: Unit = { regions: placed.map(({ region }) => region), slots: placed.map(({ slot }) => slot) };
     for (const { slot, region } of placed) {
       this.#ready.set(slot, unit);
-      if (this.code.pinned.has(region.entry)) this.linker.toHook(slot);
       for (const { start, end } of region.ranges) this.#cover(unit, start, end);
     }
     this.statistics.modules++;
@@ -172,7 +166,6 @@ export class Translations {
       if (units === undefined) this.#byPage.set(page, new Set([unit]));
       else units.add(unit);
     }
-    this.onTranslated?.(first, last);
   }
 }
 
