@@ -47,7 +47,8 @@ export class Campaign {
     const forms = allForms();
     const here = forms.filter(({ needs }) => needs.every((feature) => features.has(feature)));
     this.lacking = forms.filter((form) => !here.includes(form)).map(({ name }) => name);
-    const known = here.filter((form) => this.#isCovered(form, new Generator(here)));
+    const samples = new Generator(here);
+    const known = here.filter((form) => this.#isCovered(form, samples));
     this.uncovered = here.filter((form) => !known.includes(form)).map(({ name }) => name);
     for (const { name } of known) this.counts.set(name, 0);
     this.#generator = new Generator(known, {

@@ -56,7 +56,10 @@ export function littleEndian(value: bigint, bytes: number): Uint8Array {
 export function cornerVector(random: Random, to: Uint8Array, offset: number): void {
   const kind = random() % 8;
   if (kind < 4) {
-    for (let i = 0; i < 16; i++) to[offset + i] = random();
+    for (let i = 0; i < 16; i += 4) {
+      const word = random();
+      for (let k = 0; k < 4; k++) to[offset + i + k] = word >>> (8 * k);
+    }
     return;
   }
   const width = 1 << (kind - 4);

@@ -79,7 +79,7 @@ export class InstructionWriter {
       {
         values,
         addressing,
-        lock: lock && inMemory,
+        lock: inMemory && form.lockable ? lock : !form.vex && !form.control && random() % 500 === 0,
         repeat: prepared.repeat ?? 0,
         idle: chance(random, 3) ? [pick(random, IDLE_PREFIXES)] : [],
         idleRex: chance(random, 4) && !high,
