@@ -144,6 +144,8 @@ export class AddressWriter {
   /** A register whose value can be chosen, or is known. */
   #base(): number {
     const { draft } = this;
+    // Instructions that move RSP have rules of their own for it.
+    if (draft.known(RSP) !== null && chance(draft.random, 15)) return RSP;
     for (let tries = 0; tries < 4; tries++) {
       const register = randomBelow(draft.random, this.registers);
       if (draft.isOpen(register) && register !== RSP) return register;

@@ -30,6 +30,8 @@ export interface Point {
   /** The form's name; empty at the end. */
   readonly form: string;
   readonly undefinedFlags: number;
+  /** Bits that processors do not agree on when it faults. */
+  readonly undefinedInFault: number;
   /** It accesses memory at two places, and processors do not agree which of two faults comes first. */
   readonly twoPlaces: boolean;
 }

@@ -49,7 +49,7 @@ export function differences(test: Case, expected: Outcome, actual: Outcome, flag
 /** Bits of RFLAGS that have no defined value where the case stopped. */
 export function undefinedFlags(test: Case, outcome: Outcome): number {
   const point = pointOf(test, outcome);
-  if (point !== undefined) return point.undefinedFlags;
+  if (point !== undefined) return point.undefinedFlags | (FAULTS.has(outcome.stop) ? point.undefinedInFault : 0);
   return outcome.stop === "end" ? test.undefinedAtExits : 0;
 }
 

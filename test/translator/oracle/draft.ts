@@ -96,8 +96,8 @@ export class Draft {
   }
 
   /** Begins an instruction. */
-  point(form: string, twoPlaces: boolean): void {
-    this.#points.push({ offset: this.#length, form, undefinedFlags: rflagsOf(this.undefinedFlags), twoPlaces });
+  point(point: Pick<Point, "form" | "twoPlaces" | "undefinedInFault">): void {
+    this.#points.push({ offset: this.#length, undefinedFlags: rflagsOf(this.undefinedFlags), ...point });
   }
 
   write(bytes: Uint8Array): void {
@@ -117,7 +117,7 @@ export class Draft {
   }
 
   finish(): Case {
-    this.point("", false);
+    this.point({ form: "", twoPlaces: false, undefinedInFault: 0 });
     for (let register = 0; register < 16; register++) {
       if ((this.decided & (1 << register)) === 0) this.registers[register] = cornerRegister(this.random, 8);
     }

@@ -6,7 +6,7 @@ import { encode } from "./encode.js";
 import { type Addressing, type Form, HIGH_BYTES, type Slot } from "./form.js";
 import { type Preparation, preparationOf } from "./preparations.js";
 import { stackPointer, target } from "./targets.js";
-import { undefinedAfter } from "./undefined-flags.js";
+import { rflagsOf, undefinedAfter } from "./undefined-flags.js";
 import { chance, cornerRegister, cornerValue, littleEndian, pick } from "./values.js";
 
 const IDLE_PREFIXES = [0x26, 0x2e, 0x36, 0x3e];
@@ -86,7 +86,12 @@ export class InstructionWriter {
       },
       draft.address,
     );
-    draft.point(form.name, accessesTwoPlaces(form, inMemory));
+    draft.point({
+      form: form.name,
+      twoPlaces: accessesTwoPlaces(form, inMemory),
+      // Intel's go back to what they were before the first turn, AMD's stay as the last turn left them.
+      undefinedInFault: prepared.repeat === undefined ? 0 : rflagsOf(form.flagsDefined),
+    });
     draft.write(bytes.bytes);
     this.#remember(form, values, inMemory, prepared);
     return bytes;
