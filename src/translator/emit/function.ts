@@ -617,7 +617,7 @@ export class FunctionWriter {
           this.#choose(block, choices, () => body.get(locals.named("entry", "i32")));
         }
         registers.flush();
-        this.#w.flags.store(ARITHMETIC_FLAGS, this.#w.flags.state);
+        this.#storeFlags();
         this.#spendOnTail(() => body.get(target));
         body.get(target);
         body.get(DEPTH);
@@ -844,6 +844,13 @@ export class FunctionWriter {
     this.body.op("return");
   }
 
+  /** Translated code goes on from them, so they are to be computed. */
+  #storeFlags(): void {
+    const { flags } = this.#w;
+    flags.materialize(ARITHMETIC_FLAGS);
+    flags.store(ARITHMETIC_FLAGS, flags.state);
+  }
+
   /** Chains of jumps between functions nest no frames, so nothing but fuel ends them. */
   #spendOnTail(target: () => void): void {
     const { body } = this;
@@ -872,7 +879,7 @@ export class FunctionWriter {
   /** Where this region does not go: the runtime finds what is there. */
   #elsewhere(address: GuestAddress): void {
     this.#w.registers.flush();
-    this.#w.flags.store(ARITHMETIC_FLAGS, this.#w.flags.state);
+    this.#storeFlags();
     this.#storeFuel();
     this.body.i64(address | 0);
     this.body.op("return");

@@ -57,7 +57,7 @@ const STORES: Readonly<Record<"i32" | "i64", Readonly<Record<number, MemoryOpera
 /** Writes the steps of instructions, control transfers left to `function.ts`. */
 export class Steps {
   #site: Site = { pc: 0, lanesAfter: 0, lanesBefore: 0, fused: false };
-  #pcSet = -1;
+  #pcSet: number | null = null;
   /** Inside an `if` or a `loop`: nothing may be put off. */
   #nesting = 0;
   #leave: Label[] = [];
@@ -67,7 +67,7 @@ export class Steps {
 
   /** What `pc` holds is not known any more. */
   forgetPc(): void {
-    this.#pcSet = -1;
+    this.#pcSet = null;
   }
 
   /** Leaves the function if the i32 on the stack is not 0, with the state as before the instruction at hand. */
@@ -118,7 +118,7 @@ export class Steps {
     if (this.#pcSet === this.#site.pc && this.#nesting === 0) return;
     this.w.body.i32(this.#site.pc);
     this.w.body.set(this.w.locals.named("pc", "i32"));
-    this.#pcSet = this.#nesting === 0 ? this.#site.pc : -1;
+    this.#pcSet = this.#nesting === 0 ? this.#site.pc : null;
   }
 
   #step(step: Step, next: Step | null): void {
@@ -297,7 +297,7 @@ export class Steps {
     }
     w.body.end();
     this.#nesting--;
-    this.#pcSet = -1;
+    this.#pcSet = null;
   }
 
   #loop(steps: readonly Step[]): void {
@@ -325,7 +325,7 @@ export class Steps {
     body.end();
     w.facts.restore(known);
     this.#nesting--;
-    this.#pcSet = -1;
+    this.#pcSet = null;
   }
 
   /** With temporaries that are written in place put in. */
