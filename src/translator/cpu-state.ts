@@ -39,6 +39,8 @@ export const CPU = {
   /** Where indirect targets are looked up: entries of 16 bytes (i64 guest address, i32 table index). */
   targets: 0x1000,
   targetEntries: 1024,
+  /** i64: instructions that were carried out by translated code that counts them. */
+  executed: 0x5000,
   end: 0x10000,
 } as const;
 

@@ -74,7 +74,7 @@ function printFlags({ op, bytes, a, b, r }: Flags): string {
   return `${op} ${bytes}${operands}: ${printExpr(r)}`;
 }
 
-const LANE_NAMES: Readonly<Record<Lane, string>> = {
+export const LANE_NAMES: Readonly<Record<Lane, string>> = {
   [OF]: "OF",
   [SF]: "SF",
   [ZF]: "ZF",

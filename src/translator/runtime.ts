@@ -71,9 +71,10 @@ export class Runtime {
   /** Instructions that translated code is given at a time; grows to `longestSlice`. Small ones are for tests. */
   slice = FIRST_SLICE;
   longestSlice = LONGEST_SLICE;
-  /** Instructions executed, as far as they are counted. */
-  executed = 0;
   readonly #words: Int32Array;
+  /** What translated code counts; null if it does not. */
+  readonly #counted: BigInt64Array | null;
+  #executed = 0;
   readonly #heat = new Map<GuestAddress, number>();
   /** One for each run within a run: an instruction may be under way in each, waiting for a handler. */
   readonly #evaluators: Evaluator[] = [];
@@ -95,6 +96,7 @@ export class Runtime {
     options: EmitOptions,
   ) {
     this.#words = new Int32Array(memory.memory.buffer, 0, CPU.end >> 2);
+    this.#counted = options.count ? new BigInt64Array(memory.memory.buffer, CPU.executed, 1) : null;
     this.linker = new Linker(memory, { enter: (slot) => this.#enter(slot), hook: (slot) => this.#hookSlot(slot) });
     this.translations = new Translations(memory, code, this.linker, () => this.#resolve(), options);
   }
@@ -151,7 +153,7 @@ export class Runtime {
       if (slot === null) {
         left--;
         walked++;
-        this.executed++;
+        this.#executed++;
         const stop = this.#step(at, evaluator);
         if (stop !== null) return stop;
         if (walked > LONGEST_WALK && this.trace === null) {
@@ -163,7 +165,7 @@ export class Runtime {
       walked = 0;
       const used = this.#call(slot, Math.min(this.slice, left));
       left -= Math.max(1, used);
-      this.executed += used;
+      if (this.#counted === null) this.#executed += used;
       const stop = this.#afterExit(evaluator);
       if (stop !== null) return stop;
     }
@@ -173,6 +175,11 @@ export class Runtime {
   isTranslated(address: GuestAddress): boolean {
     const slot = this.hooks.has(address) ? this.linker.slotBehind(address) : this.linker.knownSlot(address);
     return slot !== null && this.translations.isReady(slot);
+  }
+
+  /** Instructions executed: with `count` exactly, those that faulted included; else as far as they cost fuel. */
+  get executed(): number {
+    return this.#executed + (this.#counted === null ? 0 : Number(this.#counted[0]));
   }
 
   /** Takes the return address off the stack into RIP, as `ret` does. @returns false if there is no stack to read */
@@ -232,7 +239,7 @@ export class Runtime {
     const at = this.cpu.ripAddress;
     switch (reason) {
       case ExitReason.step: {
-        this.executed++;
+        this.#executed++;
         const stop = this.#step(at, evaluator);
         if (stop === null) this.#warm(this.cpu.ripAddress, 1 / EXITS_PER_HEAT);
         return stop;

@@ -322,16 +322,20 @@ export class FunctionBody {
   /**
    * Puts what was written so far inside blocks, one for each of `tails`, which write what follows the end of theirs:
    * the first is the innermost.
+   *
+   * @returns by how many bytes what was written so far has moved
    */
-  surround(tails: readonly (() => void)[]): void {
+  surround(tails: readonly (() => void)[]): number {
     const inner = this.code.finish();
     this.code.clear();
     for (const _ of tails) this.enter("block", undefined);
+    const moved = this.code.length;
     this.code.raw(inner);
     for (const tail of tails) {
       this.end();
       tail();
     }
+    return moved;
   }
 
   private indexed(operation: keyof typeof CONTROL, index: number): void {
