@@ -59,6 +59,9 @@ const HOT = 3;
 const EXITS_PER_HEAT = 8;
 /** Instructions that are carried out one by one before what follows is translated. */
 const LONGEST_WALK = 64;
+/** Instructions of translated code between two questions whether to pause, and how many of them one by itself is worth. */
+const PATIENCE = 1 << 20;
+const WORTH_OF_A_STEP = 64;
 
 /** Runs guest code: translated where it can be, step by step where it must be. */
 export class Runtime {
@@ -68,6 +71,8 @@ export class Runtime {
   /** Called before each instruction, which are then carried out one by one. */
   trace: ((instruction: Instruction) => void) | null = null;
   system: SystemHandler = () => null;
+  /** Asked now and then, many times a second: true ends the run as if its budget were used up. */
+  pause: (() => boolean) | null = null;
   /** Instructions that translated code is given at a time; grows to `longestSlice`. Small ones are for tests. */
   slice = FIRST_SLICE;
   longestSlice = LONGEST_SLICE;
@@ -134,11 +139,17 @@ export class Runtime {
   #run(until: GuestAddress, budget: number, evaluator: Evaluator): Stop {
     let left = budget;
     let walked = 0;
+    let patience = PATIENCE;
     const { cpu } = this;
     for (;;) {
       const at = cpu.ripAddress;
       if (at === until) return { kind: "returned" };
       if (left <= 0) return { kind: "exhausted" };
+      patience -= WORTH_OF_A_STEP;
+      if (patience < 0) {
+        if (this.pause?.() === true) return { kind: "exhausted" };
+        patience = PATIENCE;
+      }
       const hook = this.hooks.get(at);
       const entered = this.#entered === at;
       this.#entered = null;
@@ -165,6 +176,7 @@ export class Runtime {
       walked = 0;
       const used = this.#call(slot, Math.min(this.slice, left));
       left -= Math.max(1, used);
+      patience -= used;
       if (this.#counted === null) this.#executed += used;
       const stop = this.#afterExit(evaluator);
       if (stop !== null) return stop;
