@@ -14,7 +14,10 @@ const FAR = 0x10000;
 /** A leaf of up to so many instructions is written in place of calls to it. */
 const SMALL_LEAF = 12;
 
-export interface KnownFunction extends LoadedFunction {
+export /** A function of up to so many bytes becomes part of those that jump to it. */
+const SMALL_TAIL = 256;
+
+interface KnownFunction extends LoadedFunction {
   /** The function that it is a part of, by name. */
   readonly whole: string;
   /** Which object it came with: names are unique only there, if at all. */
@@ -27,6 +30,7 @@ export class GuestCode implements CodeSource {
   readonly #lifted = new Map<GuestAddress, Lifted>();
   #functions: readonly KnownFunction[] = [];
   #objects = 0;
+  readonly #taken = new Map<number, readonly GuestAddress[]>();
   /** Addresses that must be entered through the table: hooks. */
   readonly pinned = new Set<GuestAddress>();
   /** Addresses that code elsewhere calls, where no symbol says so. */
@@ -37,8 +41,14 @@ export class GuestCode implements CodeSource {
 
   constructor(private readonly memory: GuestMemory) {}
 
-  addFunctions(functions: readonly LoadedFunction[]): void {
+  /** @param taken addresses that relocations other than those of calls refer to */
+  addFunctions(functions: readonly LoadedFunction[], taken: readonly GuestAddress[] = []): void {
     const object = this.#objects++;
+    const starts = new Set(functions.map(({ address }) => address));
+    this.#taken.set(
+      object,
+      taken.filter((address) => starts.has(address)),
+    );
     const added = functions.map((f) => ({ ...f, whole: f.name.replace(COLD, ""), object }));
     this.#functions = [...this.#functions, ...added].sort((a, b) => a.address - b.address);
   }
@@ -72,6 +82,12 @@ export class GuestCode implements CodeSource {
   startsFunction(address: GuestAddress): boolean {
     const found = this.functionAt(address);
     return found !== null && found.address === address && found.name === found.whole;
+  }
+
+  /** Functions of the object that an address belongs to whose addresses relocations gave away. */
+  takenFunctions(address: GuestAddress): readonly GuestAddress[] {
+    const own = this.functionAt(address);
+    return own === null ? [] : (this.#taken.get(own.object) ?? []);
   }
 
   /** All known functions of the object that an address belongs to. */
@@ -108,6 +124,13 @@ export class GuestCode implements CodeSource {
     if (target === entry) return true;
     if (own !== null) return isSame;
     return other === null && !this.entries.has(target) && Math.abs(target - entry) < FAR;
+  }
+
+  merges(entry: GuestAddress, target: GuestAddress): boolean {
+    if (this.pinned.has(target)) return false;
+    const own = this.functionAt(entry);
+    const other = this.functionAt(target);
+    return own !== null && other?.address === target && own.object === other.object && other.size <= SMALL_TAIL;
   }
 
   jumpTargets(path: readonly Lifted[], entry: GuestAddress): JumpTargets {

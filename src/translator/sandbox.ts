@@ -225,7 +225,8 @@ export class Sandbox {
       memory.map(address, size, protection, segment);
       memory.bytes.set(content, memory.offset(address));
     }
-    code.addFunctions(object.functions);
+    const taken = object.codeReferences.filter(({ kind }) => kind === "operand" || kind === "data");
+    code.addFunctions(object.functions, [...new Set(taken.map(({ address: target }) => target))]);
     this.objects = [...this.objects, object];
     for (const missing of object.imports) {
       runtime.setHook(missing.address, () => {

@@ -21,6 +21,7 @@ interface Unit {
 
 /** Code that is called without a whole object being known is translated with so many of its callees. */
 const MOST_TOGETHER = 64;
+const MOST_LIKELY = 8;
 /** Objects with more functions than this are translated in parts. */
 const MOST_FUNCTIONS = 4000;
 
@@ -135,6 +136,7 @@ export class Translations {
       placed,
       (target) => this.linker.slotOf(target),
       (target) => this.code.pinned.has(target),
+      likelyTargets(placed, this.code.takenFunctions(addresses[0])),
       this.options,
     );
     // An instance puts its functions into the table.
@@ -167,6 +169,27 @@ export class Translations {
       else units.add(unit);
     }
   }
+}
+
+/**
+ * Functions that indirect calls may well go to: those whose addresses are taken, if they are few enough to be compared
+ * with one by one.
+ */
+function likelyTargets(placed: readonly Placed[], taken: readonly GuestAddress[]): readonly GuestAddress[] {
+  const entries = new Set(placed.map(({ region }) => region.entry));
+  const found = new Set(taken.filter((address) => entries.has(address)));
+  for (const { region } of placed) {
+    for (const { nodes } of region.blocks) {
+      for (const { lifted } of nodes) {
+        const { mnemonic, operands } = lifted.instruction;
+        const [, source] = operands;
+        if (mnemonic !== "lea" || source?.kind !== "memory" || source.base >= 0 || source.index >= 0) continue;
+        const address = Number(source.displacement) as GuestAddress;
+        if (entries.has(address)) found.add(address);
+      }
+    }
+  }
+  return found.size <= MOST_LIKELY ? [...found] : [];
 }
 
 function guestBytes(region: Region): number {

@@ -64,6 +64,8 @@ export interface Linkage {
   callee(target: GuestAddress): { readonly index: FunctionIndex } | { readonly slot: number };
   /** A function in the same module that takes registers in parameters, null if the target is none. */
   closed(target: GuestAddress): ClosedFunction | null;
+  /** Functions in the same module that indirect calls may well go to. */
+  readonly likely: readonly { readonly address: GuestAddress; readonly target: ClosedFunction }[];
   /** (i64 target, i32 depth) → i64 status: calls what is at a guest address. */
   readonly indirect: FunctionIndex;
   /** (i32 depth) → i64 status: the type of functions that take and leave their state in memory. */
@@ -139,18 +141,15 @@ export class FunctionWriter {
     this.#order = order;
     this.#convention = convention;
     const uses: TransferUses = {
-      reads: (node) => this.#closed(node)?.convention.parameters ?? 0,
-      writes: (node) => (isCall(node) ? (this.#closed(node)?.convention.changes ?? -1) : 0),
+      reads: (node) => this.#callees(node).reduce((mask, c) => mask | c.parameters, 0),
+      writes: (node) => (isCall(node) ? this.#callees(node).reduce((mask, c) => mask & c.changes, -1) : 0),
       leaving: (block) => this.#readsLeaving(block),
     };
     this.#liveness = livenessOf(order, uses);
     const calls: NodeResidence = {
-      flushes: (node) => isCall(node) && this.#closed(node) === null,
-      returned: (node) => this.#closed(node)?.convention.results ?? 0,
-      left: (node) => {
-        const callee = this.#closed(node)?.convention;
-        return callee === undefined ? 0 : callee.changes & ~callee.results;
-      },
+      flushes: (node) => isCall(node) && this.#callees(node).length === 0,
+      returned: (node) => this.#returned(node),
+      left: (node) => this.#callees(node).reduce((mask, c) => mask | c.changes, 0) & ~this.#returned(node),
     };
     const first = { ...NOWHERE, local: convention?.parameters ?? 0 };
     this.#starts = residencesOf(order, this.#liveness, calls, first).atStart;
@@ -262,6 +261,20 @@ export class FunctionWriter {
     if (!isCall(node)) return null;
     const { last } = node.lifted.effects;
     return last?.kind === "call" ? this.linkage.closed(last.target) : null;
+  }
+
+  /** The conventions of what a node calls for sure, or may well call; none if it must be a call with all in memory. */
+  #callees(node: Node): readonly Convention[] {
+    if (!isCall(node)) return [];
+    if (node.lifted.effects.last?.kind === "callIndirect") {
+      return this.linkage.likely.map(({ target }) => target.convention);
+    }
+    const closed = this.#closed(node);
+    return closed === null ? [] : [closed.convention];
+  }
+
+  #returned(node: Node): number {
+    return this.#callees(node).reduce((mask, c) => mask | c.results, 0);
   }
 
   /** Variables that a node gives new versions. */
@@ -468,6 +481,10 @@ export class FunctionWriter {
       this.#callClosed(node, callee);
       return;
     }
+    if (step.kind === "callIndirect" && this.linkage.likely.length > 0) {
+      this.#callLikely(node, step.target);
+      return;
+    }
     registers.flush();
     this.#storeFuel();
     if (step.kind === "callIndirect") {
@@ -488,21 +505,73 @@ export class FunctionWriter {
     this.#loadFuel();
   }
 
-  /** With registers in parameters and results. */
-  #callClosed(node: Node, callee: ClosedFunction): void {
+  /** Compares the target with the likely ones, and calls these with registers in parameters. */
+  #callLikely(node: Node, target: Expr): void {
     const { body } = this;
-    const { registers, locals, exits, flags, facts } = this.#w;
+    const { registers, expressions, locals, exits, flags, facts } = this.#w;
+    const to = locals.named("target", "i64");
+    expressions.emit(target);
+    body.set(to);
+    const before = { ...registers.at };
+    const returned = this.#returned(node);
+    const left = this.#callees(node).reduce((mask, c) => mask | c.changes, 0) & ~returned;
+    const after: Residence = {
+      local: (before.local | returned) & ~left,
+      dirty: (before.dirty | returned) & ~left,
+      narrow: before.narrow & ~(returned | left),
+      own: -1,
+    };
+    const done = body.block();
+    for (const { address, target: callee } of this.linkage.likely) {
+      body.get(to);
+      body.i64(address | 0);
+      body.op("i64.eq");
+      body.if();
+      this.#enterAndReturn(node, callee);
+      registers.mend(after);
+      body.br(done);
+      body.end();
+      registers.at = { ...before };
+    }
+    registers.flush();
+    this.#storeFuel();
+    body.get(to);
+    this.#lessDepth();
+    body.call(this.linkage.indirect);
+    body.tee(locals.named("status", "i64"));
+    body.i64((node.address + node.lifted.instruction.length) | 0);
+    body.op("i64.ne");
+    body.brIf(exits.afterCall());
+    registers.forget();
+    this.#loadFuel();
+    registers.mend(after);
+    body.end();
+    registers.at = after;
+    flags.state = NO_FLAGS;
+    facts.renew(ALL_VARIABLES);
+  }
+
+  /** A call of a closed function up to where it has returned, the return address off the stack. */
+  #enterAndReturn(node: Node, callee: ClosedFunction): void {
+    const { body } = this;
+    const { registers, locals, exits } = this.#w;
     this.#passRegisters(callee);
     body.get(locals.named("status", "i64"));
     body.i64((node.address + node.lifted.instruction.length) | 0);
     body.op("i64.ne");
     body.brIf(exits.afterClosedCall(callee.convention, callee.convention.spends));
     this.#takeResults(callee);
-    const { root, offset } = facts.register(RSP);
     registers.get64(RSP);
     body.i64(8);
     body.op("i64.add");
     registers.set64(RSP);
+  }
+
+  /** With registers in parameters and results. */
+  #callClosed(node: Node, callee: ClosedFunction): void {
+    const { flags, facts } = this.#w;
+    const { root, offset } = facts.register(RSP);
+    this.#enterAndReturn(node, callee);
     facts.renew(callee.convention.changes & GENERAL_MASK);
     facts.setRegister(RSP, { root, offset: offset + 8 });
     flags.state = NO_FLAGS;

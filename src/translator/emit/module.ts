@@ -39,12 +39,15 @@ export interface Placed {
  * Writes regions as one module. Each function puts itself into the table; those of the same module call each other
  * directly, all others through their slots.
  *
- * @param slotOf the slot of what is at an address, and whether it may be called directly when it is in this module
+ * @param slotOf the slot of what is at an address
+ * @param isPinned it must be called through its slot, even if it is in this module
+ * @param likely where indirect calls may well go
  */
 export function emitModule(
   regions: readonly Placed[],
   slotOf: (target: GuestAddress) => number,
   isPinned: (target: GuestAddress) => boolean,
+  likely: readonly GuestAddress[],
   options: EmitOptions,
 ): EmittedModule {
   const module = new ModuleAssembler();
@@ -55,6 +58,7 @@ export function emitModule(
   const plans = planConventions(
     regions.map(({ region }) => region),
     isPinned,
+    likely,
     (_region, order) => needsFuel(order),
     options.conventions,
   );
@@ -89,6 +93,13 @@ export function emitModule(
       const convention = number === undefined ? null : plans[number].convention;
       return number === undefined || convention === null ? null : { index: bodies[number].index, convention };
     },
+    likely: likely.flatMap((address) => {
+      const number = numberOf(address);
+      const convention = number === undefined ? null : plans[number].convention;
+      return number === undefined || convention === null
+        ? []
+        : [{ address, target: { index: bodies[number].index, convention } }];
+    }),
     pure: (name) => {
       let body = pures.get(name);
       if (body === undefined) {

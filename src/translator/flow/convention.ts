@@ -52,11 +52,13 @@ const RSP_BIT = 1 << RSP;
  * so that nobody they know of expects the state in memory, and that return with the stack as they found it.
  *
  * @param isOpen must be entered through the table: a hook
+ * @param likely where indirect calls may well go
  * @param spendsItself the region needs fuel
  */
 export function planConventions(
   regions: readonly Region[],
   isOpen: (address: GuestAddress) => boolean,
+  likely: readonly GuestAddress[],
   spendsItself: (region: Region, order: Order) => boolean,
   enabled: boolean,
 ): readonly Plan[] {
@@ -67,6 +69,13 @@ export function planConventions(
   const known = (address: GuestAddress): Draft | undefined => (isOpen(address) ? undefined : drafts.get(address));
   settle(all, (one) => {
     if (!one.closed || [...one.calls, ...one.tails].every((target) => known(target)?.closed === true)) return false;
+    one.closed = false;
+    return true;
+  });
+  // For the others alone it would only be longer.
+  const called = new Set([...likely, ...all.flatMap(({ calls, tails }) => [...calls, ...tails])]);
+  settle(all, (one) => {
+    if (!one.closed || called.has(one.region.entry)) return false;
     one.closed = false;
     return true;
   });
@@ -90,7 +99,8 @@ export function planConventions(
     const found = known(address);
     return found?.closed === true ? found : null;
   };
-  settle(all, (one) => settleRegisters(one, closedAt));
+  const candidates = likely.map(closedAt).filter((candidate) => candidate !== null);
+  settle(all, (one) => settleRegisters(one, closedAt, candidates));
   return all.map(({ region, order, closed, parameters, results, changes, deep, spends }) => ({
     region,
     order,
@@ -170,12 +180,17 @@ function markDeep(all: readonly Draft[], known: (address: GuestAddress) => Draft
 }
 
 /** One round for what a function takes, and what those that it calls have to return. */
-function settleRegisters(one: Draft, closedAt: (address: GuestAddress) => Draft | null): boolean {
+function settleRegisters(
+  one: Draft,
+  closedAt: (address: GuestAddress) => Draft | null,
+  candidates: readonly Draft[],
+): boolean {
   let changed = false;
   const calleeOf = (node: Node): Draft | null => {
     const { last } = node.lifted.effects;
     return isCall(node) && last?.kind === "call" ? closedAt(last.target) : null;
   };
+  const indirect = (node: Node): boolean => node.lifted.effects.last?.kind === "callIndirect" && candidates.length > 0;
   const want = (callee: Draft | null, registers: number): void => {
     if (callee === null) return;
     const results = (callee.results | (registers & callee.changes & GENERAL_MASK)) & ~RSP_BIT;
@@ -184,10 +199,18 @@ function settleRegisters(one: Draft, closedAt: (address: GuestAddress) => Draft 
     changed = true;
   };
   const { registersIn } = livenessOf(one.order, {
-    reads: (node) => calleeOf(node)?.parameters ?? 0,
-    writes: (node) => (isCall(node) ? (calleeOf(node)?.changes ?? -1) & ~RSP_BIT : 0),
+    reads: (node) =>
+      indirect(node) ? candidates.reduce((mask, c) => mask | c.parameters, 0) : (calleeOf(node)?.parameters ?? 0),
+    writes: (node) => {
+      if (!isCall(node)) return 0;
+      if (indirect(node)) return candidates.reduce((mask, c) => mask & c.changes, -1) & ~RSP_BIT;
+      return (calleeOf(node)?.changes ?? -1) & ~RSP_BIT;
+    },
     leaving: (block) => leaving(one, block, closedAt, want),
-    afterCall: (node, registers) => want(calleeOf(node), registers),
+    afterCall: (node, registers) => {
+      if (indirect(node)) for (const candidate of candidates) want(candidate, registers);
+      else want(calleeOf(node), registers);
+    },
   });
   const parameters = (registersIn[0] & GENERAL_MASK) | one.parameters;
   if (parameters !== one.parameters) {

@@ -10,6 +10,8 @@ export interface CodeSource {
   belongs(entry: GuestAddress, target: GuestAddress): boolean;
   /** Where the indirect jump at the end of `path` (the instructions up to it, in order) may go; empty if unknown. */
   jumpTargets(path: readonly Lifted[], entry: GuestAddress): JumpTargets;
+  /** Whether a jump to another function is to stay in the region, with that function's code as a part of it. */
+  merges(entry: GuestAddress, target: GuestAddress): boolean;
   /** The body of a small leaf to be written in place of a call to it, without its `ret`, null to call it. */
   inlined(target: GuestAddress, caller: GuestAddress): InlinedLeaf | null;
 }
@@ -83,6 +85,7 @@ export interface Region {
 
 const MOST_INSTRUCTIONS = 30_000;
 const LONGEST_PATH = 48;
+const MOST_MEMBERS = 8;
 
 interface Discovered {
   readonly lifted: Map<GuestAddress, Lifted>;
@@ -95,8 +98,14 @@ function discover(source: CodeSource, entry: GuestAddress): Discovered {
   const leaders = new Set<GuestAddress>([entry]);
   const indirect = new Map<GuestAddress, JumpTargets>();
   const work: GuestAddress[] = [entry];
+  const members = [entry];
+  const inside = (target: GuestAddress): boolean => members.some((member) => source.belongs(member, target));
   const lead = (target: GuestAddress): void => {
-    if (leaders.has(target) || !source.belongs(entry, target)) return;
+    if (leaders.has(target)) return;
+    if (!inside(target)) {
+      if (members.length >= MOST_MEMBERS || !source.merges(entry, target)) return;
+      members.push(target);
+    }
     leaders.add(target);
     work.push(target);
   };
@@ -125,7 +134,7 @@ function discover(source: CodeSource, entry: GuestAddress): Discovered {
       path.push(one);
       if (path.length > LONGEST_PATH) path.shift();
       at = next;
-      if (!source.belongs(entry, at)) break;
+      if (!inside(at)) break;
     }
   }
   return { lifted, leaders, indirect };
