@@ -2,7 +2,7 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { caseRandom, loadTarget } from "./cases.mjs";
 
-const BATCH = 1000;
+const BATCH = 500;
 
 const { file, seed, first, count, progress } = workerData;
 const done = new Int32Array(progress);

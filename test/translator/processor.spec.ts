@@ -3,10 +3,18 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Campaign, type Failure } from "./oracle/campaign.js";
 import { type Case, type Outcome, RFLAGS, type Subject } from "./oracle/case.js";
 import { EvaluatorSubject } from "./oracle/evaluator.js";
+import { openCampaign } from "./oracle/index.js";
 import { NativeProcessor, whyNotNative } from "./oracle/native.js";
 
 const SEED = 1;
 const CASES = 20_000;
+/** Translations of a case each: they take a compiler's time. */
+const SANDBOXES = [
+  ["sandbox", 2000],
+  ["sandbox-halting", 1000],
+  ["sandbox-unchecked", 1000],
+  ["sandbox-plain", 500],
+] as const;
 const BATCH = 2000;
 const RUNNER = fileURLToPath(new URL("./oracle/runner.c", import.meta.url));
 
@@ -22,6 +30,12 @@ function failures(campaign: Campaign, cases: number): Failure[] {
     for (const failure of campaign.run(randoms)) found.push({ ...failure, index: start + failure.index });
   }
   return found;
+}
+
+function expectNone(subject: string, found: readonly Failure[]): void {
+  const first = found[0];
+  const again = first && `node test/translator/fuzz.mjs --subject ${subject} --seed ${SEED} --case ${first.index}`;
+  expect(first && `${found.length} differ, the first: ${again}\n${first.text}`).toBeUndefined();
 }
 
 const SPOILERS: readonly (readonly [string, (outcome: Outcome) => Outcome])[] = [
@@ -53,13 +67,15 @@ describe.skipIf(why !== null)("single instructions do what this processor does",
 
   test(`in ${CASES} snippets`, () => {
     const campaign = new Campaign({ native, subject: evaluator });
-    const found = failures(campaign, CASES);
-    const first = found[0];
-    const again = first && `npm run fuzz -- translator --seed ${SEED} --case ${first.index}`;
-    expect(first && `${found.length} differ, the first: ${again}\n${first.text}`).toBeUndefined();
+    expectNone("evaluator", failures(campaign, CASES));
     const unused = [...campaign.counts].filter(([, times]) => times === 0).map(([name]) => name);
     expect(unused).toEqual([]);
     expect(campaign.skipped).toBeLessThan(CASES / 1000);
+  });
+
+  test.each(SANDBOXES)("in a %s, in %i snippets", (subject, cases) => {
+    using opened = openCampaign({ runner: RUNNER, subject });
+    expectNone(subject, failures(opened.campaign, cases));
   });
 
   test.each(SPOILERS)("a wrong %s is found", (_, spoil) => {
