@@ -3,9 +3,15 @@ import { describe, test } from "vitest";
 const SEED = 1;
 const CASES = 300;
 
+interface Target {
+  readonly name: string;
+  run(rng: () => number): unknown;
+  runBatch?(rngs: (() => number)[]): unknown;
+}
+
 interface Cases {
   targetFiles(): string[];
-  loadTarget(file: string): Promise<{ name: string; run(rng: () => number): unknown }>;
+  loadTarget(file: string): Promise<Target>;
   caseRandom(seed: number, number: number): () => number;
 }
 
@@ -15,14 +21,16 @@ const cases = (await import(new URL("./cases.mjs", import.meta.url).href)) as Ca
 describe.each(cases.targetFiles())("%s", (file) => {
   test(`no defect in ${CASES} cases`, async () => {
     const target = await cases.loadTarget(file);
-    for (let number = 0; number < CASES; number++) {
-      try {
-        await target.run(cases.caseRandom(SEED, number));
-      } catch (error) {
-        throw new Error(`case ${number} failed: npm run fuzz -- ${target.name} --seed ${SEED} --case ${number}`, {
-          cause: error,
-        });
-      }
+    const randoms = Array.from({ length: CASES }, (_, number) => cases.caseRandom(SEED, number));
+    let number = 0;
+    try {
+      if (target.runBatch !== undefined) await target.runBatch(randoms);
+      else for (; number < CASES; number++) await target.run(randoms[number]);
+    } catch (error) {
+      number += (error as { index?: number }).index ?? 0;
+      throw new Error(`case ${number} failed: npm run fuzz -- ${target.name} --seed ${SEED} --case ${number}`, {
+        cause: error,
+      });
     }
   });
 });
