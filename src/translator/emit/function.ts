@@ -295,10 +295,11 @@ export class FunctionWriter {
   #readsLeaving(block: Block): number {
     const convention = this.#convention;
     if (convention === null) return 0;
-    if (block.ending.kind === "return") return convention.results;
+    const kept = convention.changes & GENERAL_MASK;
+    if (block.ending.kind === "return") return kept;
     let registers = 0;
     for (const target of tailTargets(block)) {
-      registers |= convention.results | (this.linkage.closed(target)?.convention.parameters ?? 0);
+      registers |= kept | (this.linkage.closed(target)?.convention.parameters ?? 0);
     }
     return registers;
   }
@@ -906,7 +907,9 @@ export class FunctionWriter {
   #returnResults(convention: Convention, target: () => void): void {
     const { registers } = this.#w;
     const { dirty, local } = registers.at;
-    registers.store(dirty & local & ~convention.results & ~(1 << RSP));
+    // Callers take what it may change and does not return to be in memory, also where it did not change it.
+    const kept = (dirty | (convention.changes & GENERAL_MASK)) & local;
+    registers.store(kept & ~convention.results & ~(1 << RSP));
     this.#storeFuel();
     target();
     eachRegister(convention.results, (r) => registers.get64(r));

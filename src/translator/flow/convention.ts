@@ -226,14 +226,15 @@ function leaving(
   closedAt: (address: GuestAddress) => Draft | null,
   want: (callee: Draft | null, registers: number) => void,
 ): number {
-  const own = one.closed ? one.results : 0;
+  // Even what nobody reads has to be somewhere for certain: on ways that do not change it too.
+  const own = one.closed ? one.changes & GENERAL_MASK & ~RSP_BIT : 0;
   switch (block.ending.kind) {
     case "return":
       return own;
     case "tail": {
       const callee = closedAt(block.ending.target);
       if (callee === null || !one.closed) return 0;
-      want(callee, own);
+      want(callee, one.results);
       return callee.parameters | own;
     }
     case "branch": {
@@ -241,7 +242,7 @@ function leaving(
       block.successors.forEach((target, i) => {
         if (target !== null || !one.closed) return;
         const callee = closedAt(block.outside[i]);
-        want(callee, own);
+        want(callee, one.results);
         registers |= (callee?.parameters ?? 0) | own;
       });
       return registers;
