@@ -17,7 +17,7 @@ const SMALL_LEAF = 12;
 export /** A function of up to so many bytes becomes part of those that jump to it. */
 const SMALL_TAIL = 256;
 
-interface KnownFunction extends LoadedFunction {
+export interface KnownFunction extends LoadedFunction {
   /** The function that it is a part of, by name. */
   readonly whole: string;
   /** Which object it came with: names are unique only there, if at all. */

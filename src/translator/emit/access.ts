@@ -225,6 +225,15 @@ export class Accesses {
         this.#compare64(write);
         break;
       case 16:
+        if (!write) {
+          // The sign bits of all bytes at once.
+          place.push();
+          body.vectorMemory("v128.load", place.offset + SHADOW);
+          body.vector("i8x16.bitmask");
+          body.i32(0xffff);
+          body.op("i32.ne");
+          break;
+        }
         load("i64.load", 0);
         load("i64.load", 8);
         body.op("i64.and");

@@ -4,6 +4,7 @@ import { conditionLanes } from "../flags.js";
 import type { Convention, Plan } from "../flow/convention.js";
 import { GENERAL_MASK } from "../flow/effects.js";
 import { isCall, type Liveness, livenessOf, type TransferUses } from "../flow/liveness.js";
+import { endsByChecks } from "../flow/loops.js";
 import type { Order } from "../flow/order.js";
 import type { Block, Node, Region } from "../flow/region.js";
 import { NOWHERE, type NodeResidence, type Residence, residencesOf } from "../flow/residence.js";
@@ -403,7 +404,7 @@ export class FunctionWriter {
   #turn(block: Block, place: number): void {
     const { body } = this;
     const fuel = this.#fuel();
-    if (fuel === null) return;
+    if (fuel === null || (this.options.checks && !this.options.count && endsByChecks(this.#order, place))) return;
     // Looked at before it is spent, so that whoever is entered here gets one turn further.
     body.get(fuel);
     body.i32(0);
