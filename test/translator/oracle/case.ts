@@ -49,6 +49,8 @@ export interface Case {
   readonly patches: readonly Patch[];
   /** The instructions in order, and the end. */
   readonly points: readonly Point[];
+  /** Parts of the code that are called: offsets of the first byte and of the end, in ascending order. */
+  readonly functions: readonly (readonly [number, number])[];
   /** Bits of RFLAGS that have no defined value where the snippet is left by a jump. */
   readonly undefinedAtExits: number;
 }

@@ -22,6 +22,7 @@ const NO_VECTORS = new Uint8Array(256);
 export class Draft {
   readonly registers = new BigUint64Array(16);
   readonly patches: Patch[] = [];
+  readonly functions: (readonly [number, number])[] = [];
   /** Lanes that have no defined value here. */
   undefinedFlags = 0;
   undefinedAtExits = 0;
@@ -133,6 +134,7 @@ export class Draft {
       xmm: this.vectors ? vectorNoise(this.random) : NO_VECTORS,
       patches: this.patches,
       points: this.#points,
+      functions: this.functions,
       undefinedAtExits: rflagsOf(this.undefinedAtExits),
     };
   }

@@ -166,9 +166,11 @@ export class Generator {
     draft.undefinedFlags = this.#undefinedInFunctions;
     draft.changed = changed;
     draft.land(call);
+    const start = draft.length;
     if (chance(random, 70)) this.#plain(writer);
     draft.undefinedAtExits |= draft.undefinedFlags | this.#undefinedInFunctions;
     writer.write(back);
+    draft.functions.push([start, draft.length]);
     draft.changed = ALL_REGISTERS;
     draft.land(out);
   }

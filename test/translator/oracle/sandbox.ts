@@ -1,6 +1,7 @@
 import { InstructionDecoder, isDecodeFailure } from "../../../src/translator/decode.js";
 import type { GuestMemory } from "../../../src/translator/guest-memory.js";
 import { isCovered } from "../../../src/translator/lift/index.js";
+import type { LoadedFunction } from "../../../src/translator/loaded-object.js";
 import type { Stop as SandboxStop } from "../../../src/translator/runtime.js";
 import { Sandbox, type SandboxOptions } from "../../../src/translator/sandbox.js";
 import type { GuestAddress } from "../../../src/util/guest-address.js";
@@ -113,7 +114,7 @@ export class SandboxSubject implements Subject {
 
   #prepare(test: Case): void {
     const { code, runtime } = this.#sandbox;
-    const [start, end] = [at(test.codeAddress), at(test.codeAddress + test.code.length)];
+    const start = at(test.codeAddress);
     for (const { address, bytes } of test.patches) {
       this.#sandbox.write(at(address), bytes);
       this.#before.set(bytes, imageOffset(address));
@@ -122,11 +123,7 @@ export class SandboxSubject implements Subject {
     runtime.codeChanged(at(CODE), at(CODE + CODE_BYTES));
     code.removeFunctions(at(CODE), at(CODE + CODE_BYTES));
     code.entries.clear();
-    // The int3 around it belong to the function, so that leaving it for them is no call of another.
-    code.addFunctions([
-      { name: "snippet.cold", address: at(start - BEFORE), size: BEFORE },
-      { name: "snippet", address: start, size: end - start + 1 },
-    ]);
+    code.addFunctions(functionsOf(test));
   }
 
   #tryToRun(test: Case): Pick<Outcome, "stop" | "note" | "faultAddress"> {
@@ -192,4 +189,24 @@ export class SandboxSubject implements Subject {
   close(): void {
     this.#decoder[Symbol.dispose]();
   }
+}
+
+/**
+ * The snippet, its parts around those that are called, and these. The int3 around the snippet belong to it, so that to
+ * leave it for them is no call of another.
+ */
+function functionsOf(test: Case): LoadedFunction[] {
+  const functions: LoadedFunction[] = [];
+  const add = (name: string, start: number, end: number): void => {
+    if (end > start) functions.push({ name, address: at(test.codeAddress + start), size: end - start });
+  };
+  add("snippet.cold", -BEFORE, 0);
+  let from = 0;
+  for (const [start, end] of test.functions) {
+    add(from === 0 ? "snippet" : "snippet.cold", from, start);
+    add(`called${start}`, start, end);
+    from = end;
+  }
+  add(from === 0 ? "snippet" : "snippet.cold", from, test.code.length + 1);
+  return functions;
 }

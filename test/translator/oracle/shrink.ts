@@ -54,6 +54,7 @@ function cutAfter(test: Case, offset: number): Case {
     ...test,
     code: test.code.slice(0, offset),
     points,
+    functions: test.functions.filter(([, end]) => end <= offset),
     undefinedAtExits: points.reduce((sum, point) => sum | point.undefinedFlags, test.undefinedAtExits),
   };
 }
@@ -69,6 +70,9 @@ function beginAt(test: Case, offset: number, state: Outcome): Case {
     flags: state.flags & COMPARED_FLAGS,
     xmm: state.xmm.slice(),
     patches: [...test.patches, ...changes],
+    functions: test.functions.flatMap(([start, end]) =>
+      start >= offset ? [[start - offset, end - offset] as const] : [],
+    ),
     points: points.map((point) => ({ ...point, offset: point.offset - offset })),
   };
 }
