@@ -33,7 +33,6 @@ export class Linker {
   readonly #slots = new Map<GuestAddress, number>();
   readonly #behind = new Map<GuestAddress, number>();
   readonly #addresses: GuestAddress[] = [];
-  readonly #stubs: WebAssembly.Module;
   readonly #stubFunctions: WebAssembly.ExportValue[] = [];
   readonly #hookFunctions: WebAssembly.ExportValue[] = [];
   readonly #words: BigInt64Array;
@@ -43,7 +42,6 @@ export class Linker {
     private readonly host: LinkerHost,
   ) {
     this.table = new WebAssembly.Table({ element: "anyfunc", initial: 0 });
-    this.#stubs = new WebAssembly.Module(stubModule());
     this.#words = new BigInt64Array(memory.memory.buffer, CPU.targets, 2 * CPU.targetEntries);
     this.forgetTargets();
   }
@@ -109,7 +107,7 @@ export class Linker {
     const first = this.table.length;
     this.table.grow(CHUNK);
     const base = new WebAssembly.Global({ value: "i32" }, first);
-    const { exports } = new WebAssembly.Instance(this.#stubs, {
+    const { exports } = new WebAssembly.Instance(stubs(), {
       [IMPORTS.module]: {
         [IMPORTS.memory]: this.memory.memory,
         [IMPORTS.table]: this.table,
@@ -123,6 +121,14 @@ export class Linker {
       this.#hookFunctions.push(exports[`hook${i}`]);
     }
   }
+}
+
+let compiled: WebAssembly.Module | null = null;
+
+/** The same in all sandboxes. */
+function stubs(): WebAssembly.Module {
+  compiled ??= new WebAssembly.Module(stubModule());
+  return compiled;
 }
 
 /** A stub and a hook for each slot of a chunk. */
