@@ -14,8 +14,7 @@ export interface Place {
 export type Intent = "read" | "write";
 
 const SMALL = 0x4000_0000n;
-const READABLE_64 = { low: 0x80808080 | 0, high: 0x80808080 | 0 };
-const READABLE_32 = 0x80808080 | 0;
+const READABLE = 0x80808080 | 0;
 
 /**
  * Turns guest addresses into places in the memory, with the checks of the software MMU: one compare of the high part, and
@@ -35,6 +34,20 @@ export class Accesses {
     /** Leaves the function, to have the instruction carried out step by step, if the i32 on the stack is not 0. */
     private readonly leaveIf: () => void,
   ) {}
+
+  /** At the start of the function: constants that are long to write, in locals. */
+  start(): void {
+    if (!this.checks) return;
+    this.body.i32(READABLE);
+    this.body.set(this.locals.named("readable32", "i32"));
+    this.body.i64(READABLE, READABLE);
+    this.body.set(this.locals.named("readable64", "i64"));
+    this.body.i32(this.space.bias);
+    this.body.set(this.locals.named("bias", "i32"));
+    if (this.space.name === "high") this.body.i64(this.space.first, -1);
+    else this.body.i64(this.space.end, 0);
+    this.body.set(this.locals.named("border", "i64"));
+  }
 
   /** @param intent null: no check is wanted, an earlier access made it */
   place(address: Address, bytes: Bytes, intent: Intent | null): Place {
@@ -61,13 +74,11 @@ export class Accesses {
     const version = this.facts.versionOf(base) ?? this.facts.fresh();
     const target: Version = { root: version.root, offset: version.offset + displacement };
     const negative = displacement < 0 ? displacement : 0;
-    const place: Place = {
-      push: () => {
-        this.#wrapped(base);
-        this.body.i32(this.space.bias + negative);
-        this.body.op("i32.add");
-      },
-      offset: displacement - negative,
+    const compute = (): void => {
+      this.#wrapped(base);
+      if (negative === 0 && this.checks) this.body.get(this.locals.named("bias", "i32"));
+      else this.body.i32(this.space.bias + negative);
+      this.body.op("i32.add");
     };
     if (this.checks && intent !== null) {
       // With room for the access itself: 16 bytes and the displacement from the tested value stay within the guard.
@@ -77,6 +88,13 @@ export class Accesses {
         this.facts.highTested(version);
       }
     }
+    const offset = displacement - negative;
+    if (!this.#wantsShadow(target, bytes, intent)) return { push: compute, offset };
+    // Once for the shadow and once for the access.
+    const local = this.locals.named(`place${this.#places++ & 1}`, "i32");
+    compute();
+    this.body.set(local);
+    const place: Place = { push: () => this.body.get(local), offset };
     this.#shadow(place, target, bytes, intent);
     return place;
   }
@@ -98,7 +116,8 @@ export class Accesses {
         this.body.get(wide);
       }
       this.body.op("i32.wrap_i64");
-      this.body.i32(this.space.bias);
+      if (this.checks) this.body.get(this.locals.named("bias", "i32"));
+      else this.body.i32(this.space.bias);
       this.body.op("i32.add");
     }
     this.body.set(short);
@@ -185,21 +204,19 @@ export class Accesses {
   }
 
   #leaveIfOutside(): void {
-    const { body, space } = this;
-    if (space.name === "high") {
-      body.i64(space.first, -1);
-      body.op("i64.lt_u");
-    } else {
-      body.i64(space.end, 0);
-      body.op("i64.ge_u");
-    }
+    this.body.get(this.locals.named("border", "i64"));
+    this.body.op(this.space.name === "high" ? "i64.lt_u" : "i64.ge_u");
     this.leaveIf();
   }
 
+  #wantsShadow(version: Version | null, bytes: Bytes, intent: Intent | null): boolean {
+    if (!this.checks || intent === null) return false;
+    return version === null || !this.facts.isShadowTested(version, bytes, intent === "write");
+  }
+
   #shadow(place: Place, version: Version | null, bytes: Bytes, intent: Intent | null): void {
-    if (!this.checks || intent === null) return;
+    if (!this.#wantsShadow(version, bytes, intent)) return;
     const write = intent === "write";
-    if (version !== null && this.facts.isShadowTested(version, bytes, write)) return;
     if (version !== null) this.facts.shadowTested(version, bytes, write);
     const { body } = this;
     const load = (operation: "i32.load8_s" | "i32.load16_s" | "i32.load" | "i64.load", more: number): void => {
@@ -214,11 +231,11 @@ export class Accesses {
         break;
       case 2:
         load("i32.load16_s", 0);
-        this.#compare32(write, 0xffff8080 | 0);
+        this.#compare32(write, () => body.i32(0xffff8080));
         break;
       case 4:
         load("i32.load", 0);
-        this.#compare32(write, READABLE_32);
+        this.#compare32(write, () => body.get(this.locals.named("readable32", "i32")));
         break;
       case 8:
         load("i64.load", 0);
@@ -243,13 +260,13 @@ export class Accesses {
     this.leaveIf();
   }
 
-  #compare32(write: boolean, readable: number): void {
+  #compare32(write: boolean, readable: () => void): void {
     const { body } = this;
     if (write) body.i32(-1);
     else {
-      body.i32(readable);
+      readable();
       body.op("i32.and");
-      body.i32(readable);
+      readable();
     }
     body.op("i32.ne");
   }
@@ -258,9 +275,10 @@ export class Accesses {
     const { body } = this;
     if (write) body.i64(-1);
     else {
-      body.i64(READABLE_64.low, READABLE_64.high);
+      const readable = this.locals.named("readable64", "i64");
+      body.get(readable);
       body.op("i64.and");
-      body.i64(READABLE_64.low, READABLE_64.high);
+      body.get(readable);
     }
     body.op("i64.ne");
   }

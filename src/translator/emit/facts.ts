@@ -28,8 +28,8 @@ const isExact = (value: bigint): boolean => value < 1n << 40n && value > -(1n <<
 
 /** What is known where a block ends, to go on from in the blocks that it dominates. */
 export interface Snapshot {
-  readonly roots: Int32Array;
-  readonly offsets: Float64Array;
+  readonly roots: readonly number[];
+  readonly offsets: readonly number[];
   readonly logged: number;
 }
 
@@ -39,8 +39,8 @@ export interface Snapshot {
  * is known there: knowledge follows the dominator tree.
  */
 export class Facts {
-  readonly #roots = new Int32Array(17);
-  readonly #offsets = new Float64Array(17);
+  #roots: number[] = new Array<number>(17).fill(0);
+  #offsets: number[] = new Array<number>(17).fill(0);
   readonly #tested = new Map<number, Tested>();
   readonly #log: (() => void)[] = [];
   readonly #sums = new Map<string, number>();
@@ -163,8 +163,8 @@ export class Facts {
 
   /** Goes back to what was known at a snapshot. */
   restore({ roots, offsets, logged }: Snapshot): void {
-    this.#roots.set(roots);
-    this.#offsets.set(offsets);
+    this.#roots = roots.slice();
+    this.#offsets = offsets.slice();
     while (this.#log.length > logged) this.#log.pop()?.();
   }
 

@@ -158,7 +158,8 @@ export class FunctionWriter {
       order,
       order.blocks.map((block) => block.nodes.reduce((mask, node) => mask | this.#defines(node), 0)),
     );
-    this.#heights = stackHeights(order, (node, at) => this.#heightsAfterCall(node, at)).starts;
+    this.#heights =
+      convention === null ? [] : stackHeights(order, (node, at) => this.#heightsAfterCall(node, at)).starts;
     this.#base = region.entry | 0;
     this.#usesFuel = needsFuel(order);
 
@@ -208,6 +209,7 @@ export class FunctionWriter {
     }
     if (this.#nests()) this.#checkDepth();
     this.#loadFuel();
+    this.#w.accesses.start();
     this.#entrySp = facts.register(RSP);
     if (convention !== null) {
       // Whoever calls has just stored the return address there.
@@ -368,7 +370,7 @@ export class FunctionWriter {
     this.#mark(block, null);
     facts.restore(known);
     facts.renew(this.#meets[place]);
-    const height = this.#heights[place];
+    const height = this.#heights[place] ?? null;
     if (height !== null) {
       facts.setRegister(RSP, { root: this.#entrySp.root, offset: this.#entrySp.offset + height });
     }

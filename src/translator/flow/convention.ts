@@ -38,6 +38,7 @@ interface Draft {
   readonly calls: readonly GuestAddress[];
   readonly tails: readonly GuestAddress[];
   closed: boolean;
+  isBalanced: boolean | null;
   parameters: number;
   results: number;
   changes: number;
@@ -79,6 +80,11 @@ export function planConventions(
     one.closed = false;
     return true;
   });
+  settle(all, (one) => {
+    if (!one.closed || (balanced(one) && closedCallees(one, known))) return false;
+    one.closed = false;
+    return true;
+  });
   markDeep(all, known);
   // A chain of jumps from function to function must not nest frames.
   settle(all, (one) => {
@@ -100,7 +106,14 @@ export function planConventions(
     return found?.closed === true ? found : null;
   };
   const candidates = likely.map(closedAt).filter((candidate) => candidate !== null);
-  settle(all, (one) => settleRegisters(one, closedAt, candidates));
+  // Only these have a convention, or something to say about another's.
+  const concerned = all.filter(
+    (one) =>
+      one.closed ||
+      candidates.length > 0 ||
+      [...one.calls, ...one.tails].some((target) => closedAt(target) !== null),
+  );
+  settle(concerned, (one) => settleRegisters(one, closedAt, candidates));
   return all.map(({ region, order, closed, parameters, results, changes, deep, spends }) => ({
     region,
     order,
@@ -109,6 +122,11 @@ export function planConventions(
       ? { parameters: parameters | RSP_BIT, results, changes: changes & ~RSP_BIT, deep, spends }
       : null,
   }));
+}
+
+function balanced(one: Draft): boolean {
+  one.isBalanced ??= stackHeights(one.order, wellBehaved).balanced;
+  return one.isBalanced;
 }
 
 const closedCallees = (one: Draft, known: (address: GuestAddress) => Draft | undefined): boolean =>
@@ -139,7 +157,8 @@ function draft(region: Region, spendsItself: (region: Region, order: Order) => b
     order,
     calls,
     tails,
-    closed: !open && stackHeights(order, wellBehaved).balanced,
+    closed: !open,
+    isBalanced: null,
     parameters: 0,
     results: 0,
     changes,

@@ -183,8 +183,12 @@ function reduce(blocks: Block[], first: Block): Block {
 
 /** @param entry the block that the region is entered at */
 export function orderBlocks(region: readonly Block[], entry: Block): Order {
-  const all = [...region];
-  const start = reduce(all, entry);
+  // Copies: giving loops one entry changes where blocks lead.
+  const all = region.map((block): Block => ({ ...block, successors: [] }));
+  region.forEach((block, i) => {
+    all[i].successors = block.successors.map((target) => (target === null ? null : all[target.id]));
+  });
+  const start = reduce(all, all[entry.id]);
   const { order: blocks, place } = reversePostorder(start, all.length);
   const predecessors = predecessorsOf(blocks, place);
   const dominator = dominatorsOf(blocks, place, predecessors);
