@@ -3,7 +3,7 @@ import { INVALID, InstructionDecoder, isDecodeFailure, LONGEST_INSTRUCTION } fro
 import { effectsOf, type Lifted } from "./flow/effects.js";
 import type { CodeSource, InlinedLeaf, JumpTargets } from "./flow/region.js";
 import type { GuestMemory } from "./guest-memory.js";
-import { type Instruction, nextAddress } from "./instruction.js";
+import { type Instruction, nextAddress, RSP } from "./instruction.js";
 import { findJumpTargets } from "./jump-tables.js";
 import { lift } from "./lift/index.js";
 import type { LoadedFunction } from "./loaded-object.js";
@@ -156,7 +156,8 @@ export class GuestCode implements CodeSource {
       if (last?.kind === "return") return { body, ret: one, stores };
       if (last !== null || branchesInside) return null;
       // What a system call or a change of a segment base does is for the runtime to see in its place.
-      stores ||= one.steps.some((step) => step.kind === "store");
+      // With another RSP, it returns to what is there.
+      stores ||= (one.effects.writes & (1 << RSP)) !== 0 || one.steps.some((step) => step.kind === "store");
       body.push(one);
       at = nextAddress(one.instruction);
     }

@@ -93,9 +93,10 @@ const HEAP_GAP = 64;
 
 /** Places in each guest space for what the sandbox itself maps. */
 const PLACES = {
-  low: { stack: 0x20000, heap: 0x60000000, thread: 0x200000, object: 0x400000 },
-  high: { stack: -0x7ffd0000, heap: -0x50000000, thread: -0x7fe00000, object: -0x40000000 },
+  low: { stackEnd: 0x5f000000, heap: 0x60000000, thread: 0x5f800000, object: 0x400000 },
+  high: { stackEnd: -0x58000000, heap: -0x50000000, thread: -0x57000000, object: -0x40000000 },
 } as const;
+const MOST_STACK = 1 << 27;
 /** Objects are this far apart at least. */
 const PLACE_ALIGNMENT = 0x10000;
 
@@ -342,7 +343,7 @@ export class Sandbox {
   }
 
   /** Replaces the function at an address: the handler's answer is what it returns. */
-  replace(target: string | GuestAddress, handler: (context: HookContext) => bigint | void): void {
+  replace(target: string | GuestAddress, handler: (context: HookContext) => bigint | undefined): void {
     const address = typeof target === "string" ? this.symbol(target) : target;
     this.runtime.setHook(address, () => {
       const result = handler(this.#context());
@@ -457,7 +458,7 @@ export class Sandbox {
   }
 
   #stackTop(): number {
-    return PLACES[this.space.name].stack + this.#stackBytes() - 64;
+    return PLACES[this.space.name].stackEnd - 64;
   }
 
   get #budget(): number {
@@ -465,7 +466,9 @@ export class Sandbox {
   }
 
   #stackBytes(): number {
-    return this.options.stackBytes ?? DEFAULT_STACK;
+    const { stackBytes = DEFAULT_STACK } = this.options;
+    if (stackBytes <= MOST_STACK) return stackBytes;
+    throw new UnsupportedError("stack", `a stack of ${stackBytes} bytes is too large: ${MOST_STACK} at most`);
   }
 
   /** The first place from where it wants to be on, or where its kind goes in the other space, that has room. */
@@ -509,9 +512,10 @@ export class Sandbox {
       memory.watch(memory.page((address + length - 1) as GuestAddress));
     };
     cpu.rflags = 0x202n;
-    const { stack, thread } = PLACES[space.name];
-    memory.map(stack as GuestAddress, this.#stackBytes(), { read: true, write: true, execute: false }, "stack");
-    memory.markStack(stack as GuestAddress, (stack + this.#stackBytes()) as GuestAddress);
+    const { stackEnd, thread } = PLACES[space.name];
+    const stack = (stackEnd - this.#stackBytes()) as GuestAddress;
+    memory.map(stack, this.#stackBytes(), { read: true, write: true, execute: false }, "stack");
+    memory.markStack(stack, stackEnd as GuestAddress);
     // Stack protectors read a word at FS:0x28 or GS:0x28.
     memory.map(thread as GuestAddress, 4096, { read: true, write: true, execute: false }, "thread");
     cpu.fsBase = BigInt(thread + 2048);
