@@ -1,0 +1,3 @@
+import { runAll } from "./scenario.js";
+
+addEventListener("message", ({ data }: MessageEvent<Uint8Array>) => postMessage(runAll(data)));
