@@ -251,7 +251,7 @@ export class GuestMemory implements MemoryPort {
   load(address: bigint, bytes: Bytes, forWrite: boolean): boolean {
     const at = this.#accessible(address, bytes, forWrite ? "write" : "read");
     if (at < 0) {
-      const io = at === NOT_MEMORY ? this.#ioAt(address) : undefined;
+      const io = at === NOT_MEMORY ? this.#ioAt(address, bytes) : undefined;
       if (io === undefined) return false;
       this.low = io.read(address, bytes);
       this.high = 0n;
@@ -281,7 +281,7 @@ export class GuestMemory implements MemoryPort {
   store(address: bigint, bytes: Bytes, low: bigint, high: bigint): boolean {
     const at = this.#accessible(address, bytes, "write");
     if (at < 0) {
-      const io = at === NOT_MEMORY ? this.#ioAt(address) : undefined;
+      const io = at === NOT_MEMORY ? this.#ioAt(address, bytes) : undefined;
       if (io === undefined) return false;
       io.write(address, bytes, low);
       return true;
@@ -309,7 +309,7 @@ export class GuestMemory implements MemoryPort {
 
   probe(address: bigint, bytes: Bytes, write: boolean): boolean {
     const at = this.#accessible(address, bytes, write ? "write" : "read");
-    return at >= 0 || (at === NOT_MEMORY && this.#ioAt(address) !== undefined);
+    return at >= 0 || (at === NOT_MEMORY && this.#ioAt(address, bytes) !== undefined);
   }
 
   /** The fault that executing at an address is. */
@@ -361,9 +361,9 @@ export class GuestMemory implements MemoryPort {
     return below ? "stack-overflow" : ruleOfAddress(this.space, address);
   }
 
-  #ioAt(address: bigint): IoRange | undefined {
+  #ioAt(address: bigint, bytes: number): IoRange | undefined {
     const at = BigInt.asUintN(64, address);
-    return this.#io.find(({ start, end }) => at >= start && at < end);
+    return this.#io.find(({ start, end }) => at >= start && at + BigInt(bytes) <= end);
   }
 
   #range(address: GuestAddress, size: number): void {
