@@ -1,24 +1,26 @@
-import type { GuestAddress } from "../../util/guest-address.js";
 import { CPU, ExitReason } from "../cpu-state.js";
 import { conditionLanes } from "../flags.js";
 import type { Convention, Plan } from "../flow/convention.js";
-import { GENERAL_MASK } from "../flow/effects.js";
 import { isCall, type Liveness, livenessOf, type TransferUses } from "../flow/liveness.js";
 import { endsByChecks } from "../flow/loops.js";
 import type { Order } from "../flow/order.js";
 import type { Block, Node, Region } from "../flow/region.js";
 import { NOWHERE, type NodeResidence, type Residence, residencesOf } from "../flow/residence.js";
-import { type Heights, stackHeights } from "../flow/stack-height.js";
+import { stackHeights } from "../flow/stack-height.js";
 import { meetingPoints } from "../flow/versions.js";
 import type { GuestSpace } from "../guest-space.js";
-import { RBP, RSP } from "../instruction.js";
-import { ARITHMETIC_FLAGS, type Expr, type PureName, type Step } from "../ir.js";
-import type { FunctionBody, FunctionIndex, Label, LocalIndex, TypeIndex, ValueType } from "../wasm-assembler.js";
+import { RSP } from "../instruction.js";
+import type { Expr, Step } from "../ir.js";
+import type { FunctionBody, FunctionIndex, Label, LocalIndex } from "../wasm-assembler.js";
 import { Accesses } from "./access.js";
-import { EXIT_STATUS, Exits } from "./exits.js";
+import { CallEffects, tailTargets } from "./call-effects.js";
+import { Calls } from "./calls.js";
+import { Exits } from "./exits.js";
 import { Expressions } from "./expressions.js";
-import { EPOCH_BIT, Facts, type Snapshot, type Version } from "./facts.js";
-import { type FlagsState, LazyFlags, NO_FLAGS } from "./lazy-flags.js";
+import { Facts, type Snapshot } from "./facts.js";
+import { Fuel } from "./fuel.js";
+import { type FlagsState, LazyFlags } from "./lazy-flags.js";
+import { eachRegister, type Linkage } from "./linkage.js";
 import { DEPTH, Locals } from "./locals.js";
 import { Registers } from "./registers.js";
 import { Steps, type Writers } from "./steps.js";
@@ -59,50 +61,6 @@ export interface WrittenFunction {
   readonly functions: ReadonlyMap<FunctionIndex, string>;
 }
 
-/** How functions reach each other. */
-export interface Linkage {
-  /** Of a function in the same module, to be called directly with its state in memory; else its place in the table. */
-  callee(target: GuestAddress): { readonly index: FunctionIndex } | { readonly slot: number };
-  /** A function in the same module that takes registers in parameters, null if the target is none. */
-  closed(target: GuestAddress): ClosedFunction | null;
-  /** Functions in the same module that indirect calls may well go to. */
-  readonly likely: readonly { readonly address: GuestAddress; readonly target: ClosedFunction }[];
-  /** (i64 target, i32 depth) → i64 status: calls what is at a guest address. */
-  readonly indirect: FunctionIndex;
-  /** (i32 depth) → i64 status: the type of functions that take and leave their state in memory. */
-  readonly type: TypeIndex;
-  readonly spill: FunctionIndex;
-  pure(name: PureName): FunctionIndex;
-}
-
-/**
- * A function that takes registers in parameters: depth if it is `deep`, then its parameters in ascending order. It returns
- * a status and its results in ascending order.
- */
-export interface ClosedFunction {
-  readonly index: FunctionIndex;
-  readonly convention: Convention;
-}
-
-/** Calls `visit` for the registers of a mask, in ascending order. */
-export function eachRegister(mask: number, visit: (register: number) => void): void {
-  for (let r = 0; r < 16; r++) if ((mask & (1 << r)) !== 0) visit(r);
-}
-
-/** The types of the parameters and results of a closed function. */
-export function signatureOf({ parameters, results, deep }: Convention): {
-  readonly parameters: ValueType[];
-  readonly results: ValueType[];
-} {
-  const types: ValueType[] = deep ? ["i32"] : [];
-  eachRegister(parameters, () => types.push("i64"));
-  const returned: ValueType[] = ["i64"];
-  eachRegister(results, () => returned.push("i64"));
-  return { parameters: types, results: returned };
-}
-
-const ALL_VARIABLES = 0xffff | EPOCH_BIT;
-
 interface Saved {
   readonly at: Residence;
   readonly flags: FlagsState;
@@ -118,7 +76,8 @@ export class FunctionWriter {
   readonly #w: Writers;
   readonly #steps: Steps;
   readonly #labels: (Label | undefined)[] = [];
-  readonly #usesFuel: boolean;
+  readonly #fuel: Fuel;
+  readonly #calls: Calls;
   readonly #base: number;
   readonly #convention: Convention | null;
   readonly #heights: readonly (number | null)[];
@@ -128,8 +87,6 @@ export class FunctionWriter {
   #end = 0;
   /** Instructions that were written since the code last added to the count. */
   #uncounted = 0;
-  /** The version that the stack pointer has at the entry. */
-  #entrySp: Version = { root: 0, offset: 0 };
 
   constructor(
     plan: Plan,
@@ -141,29 +98,30 @@ export class FunctionWriter {
     this.region = region;
     this.#order = order;
     this.#convention = convention;
+    const effects = new CallEffects(linkage, convention);
     const uses: TransferUses = {
-      reads: (node) => this.#callees(node).reduce((mask, c) => mask | c.parameters, 0),
-      writes: (node) => (isCall(node) ? this.#callees(node).reduce((mask, c) => mask & c.changes, -1) : 0),
-      leaving: (block) => this.#readsLeaving(block),
+      reads: (node) => effects.callees(node).reduce((mask, c) => mask | c.parameters, 0),
+      writes: (node) => (isCall(node) ? effects.callees(node).reduce((mask, c) => mask & c.changes, -1) : 0),
+      leaving: (block) => effects.readsLeaving(block),
     };
     this.#liveness = livenessOf(order, uses);
     const calls: NodeResidence = {
-      flushes: (node) => isCall(node) && this.#callees(node).length === 0,
-      returned: (node) => this.#returned(node),
-      left: (node) => this.#callees(node).reduce((mask, c) => mask | c.changes, 0) & ~this.#returned(node),
+      flushes: (node) => isCall(node) && effects.callees(node).length === 0,
+      returned: (node) => effects.returned(node),
+      left: (node) => effects.callees(node).reduce((mask, c) => mask | c.changes, 0) & ~effects.returned(node),
     };
     const first = { ...NOWHERE, local: convention?.parameters ?? 0 };
     this.#starts = residencesOf(order, this.#liveness, calls, first).atStart;
     this.#meets = meetingPoints(
       order,
-      order.blocks.map((block) => block.nodes.reduce((mask, node) => mask | this.#defines(node), 0)),
+      order.blocks.map((block) => block.nodes.reduce((mask, node) => mask | effects.defines(node), 0)),
     );
     this.#heights =
-      convention === null ? [] : stackHeights(order, (node, at) => this.#heightsAfterCall(node, at)).starts;
+      convention === null ? [] : stackHeights(order, (node, at) => effects.heightsAfterCall(node, at)).starts;
     this.#base = region.entry | 0;
-    this.#usesFuel = needsFuel(order);
 
     const locals = new Locals(body);
+    this.#fuel = new Fuel(body, locals, needsFuel(order));
     const registers = new Registers(body, locals);
     const facts = new Facts(options.elimination);
     const expressions: Expressions = new Expressions(
@@ -180,7 +138,7 @@ export class FunctionWriter {
       registers,
       () => flags,
       this.#base,
-      () => this.#fuel(),
+      () => this.#fuel.local(),
       {
         results: convention?.results ?? null,
         spill: linkage.spill,
@@ -191,6 +149,7 @@ export class FunctionWriter {
     );
     this.#w = { body, locals, registers, flags, facts, accesses, expressions, exits };
     this.#steps = new Steps(this.#w);
+    this.#calls = new Calls(this.#w, linkage, convention, effects, this.#fuel, region.entry);
   }
 
   write(): void {
@@ -207,14 +166,14 @@ export class FunctionWriter {
       body.get(locals.wide(RSP));
       body.set(locals.named("entrySp", "i64"));
     }
-    if (this.#nests()) this.#checkDepth();
-    this.#loadFuel();
+    if (this.#nests()) this.#calls.checkDepth();
+    this.#fuel.load();
     this.#w.accesses.start();
-    this.#entrySp = facts.register(RSP);
+    this.#calls.entrySp = facts.register(RSP);
     if (convention !== null) {
       // Whoever calls has just stored the return address there.
-      facts.highTested(this.#entrySp);
-      facts.shadowTested(this.#entrySp, 8, true);
+      facts.highTested(this.#calls.entrySp);
+      facts.shadowTested(this.#calls.entrySp, 8, true);
     }
     this.#edge(this.#order.blocks[0]);
     this.#tree(0, facts.snapshot());
@@ -259,106 +218,6 @@ export class FunctionWriter {
     return this.#order.blocks.some((block) => block.nodes.some(isCall));
   }
 
-  /** What a node calls, if that takes registers in parameters. */
-  #closed(node: Node): ClosedFunction | null {
-    if (!isCall(node)) return null;
-    const { last } = node.lifted.effects;
-    return last?.kind === "call" ? this.linkage.closed(last.target) : null;
-  }
-
-  /** The conventions of what a node calls for sure, or may well call; none if it must be a call with all in memory. */
-  #callees(node: Node): readonly Convention[] {
-    if (!isCall(node)) return [];
-    if (node.lifted.effects.last?.kind === "callIndirect") {
-      return this.linkage.likely.map(({ target }) => target.convention);
-    }
-    const closed = this.#closed(node);
-    return closed === null ? [] : [closed.convention];
-  }
-
-  #returned(node: Node): number {
-    return this.#callees(node).reduce((mask, c) => mask | c.results, 0);
-  }
-
-  /** Variables that a node gives new versions. */
-  #defines(node: Node): number {
-    const { writes } = node.lifted.effects;
-    if (!isCall(node)) return writes & GENERAL_MASK;
-    const callee = this.#closed(node);
-    return callee === null ? ALL_VARIABLES : (writes | callee.convention.changes) & GENERAL_MASK;
-  }
-
-  #heightsAfterCall(node: Node, at: Heights): Heights {
-    const callee = this.#closed(node);
-    if (callee === null) return { sp: null, bp: null };
-    const keepsFrame = (callee.convention.changes & (1 << RBP)) === 0;
-    return { sp: at.sp === null ? null : at.sp + 8, bp: keepsFrame ? at.bp : null };
-  }
-
-  #readsLeaving(block: Block): number {
-    const convention = this.#convention;
-    if (convention === null) return 0;
-    const kept = convention.changes & GENERAL_MASK;
-    if (block.ending.kind === "return") return kept;
-    let registers = 0;
-    for (const target of tailTargets(block)) {
-      registers |= kept | (this.linkage.closed(target)?.convention.parameters ?? 0);
-    }
-    return registers;
-  }
-
-  #fuel(): LocalIndex | null {
-    return this.#usesFuel ? this.#w.locals.named("fuel", "i32") : null;
-  }
-
-  #loadFuel(): void {
-    const fuel = this.#fuel();
-    if (fuel === null) return;
-    this.body.i32(0);
-    this.body.memory("i32.load", CPU.fuel, 2);
-    this.body.set(fuel);
-  }
-
-  #storeFuel(): void {
-    const fuel = this.#fuel();
-    if (fuel === null) return;
-    this.body.i32(0);
-    this.body.get(fuel);
-    this.body.memory("i32.store", CPU.fuel, 2);
-  }
-
-  /** With no frame left to nest, the whole nest is left, and the function entered again from the bottom. */
-  #checkDepth(): void {
-    const { body } = this;
-    body.get(DEPTH);
-    body.op("i32.eqz");
-    body.if();
-    if (this.#convention === null) {
-      body.i64(this.region.entry);
-      body.op("return");
-    } else {
-      body.i32(0);
-      body.i64(this.region.entry);
-      body.memory("i64.store", CPU.rip, 3);
-      this.#word(CPU.reason, ExitReason.elsewhere);
-      this.#word(CPU.spilled, 0);
-      this.#returnNothing();
-    }
-    body.end();
-  }
-
-  #word(offset: number, value: number): void {
-    this.body.i32(0);
-    this.body.i32(value);
-    this.body.memory("i32.store", offset, 2);
-  }
-
-  #returnNothing(): void {
-    this.body.i64(EXIT_STATUS);
-    eachRegister(this.#convention?.results ?? 0, () => this.body.i64(0));
-    this.body.op("return");
-  }
-
   /** The part of the dominator tree at a place: Ramsey, "Beyond Relooper", figure 3. */
   #tree(place: number, known: Snapshot): void {
     const { body } = this;
@@ -372,7 +231,7 @@ export class FunctionWriter {
     facts.renew(this.#meets[place]);
     const height = this.#heights[place] ?? null;
     if (height !== null) {
-      facts.setRegister(RSP, { root: this.#entrySp.root, offset: this.#entrySp.offset + height });
+      facts.setRegister(RSP, { root: this.#calls.entrySp.root, offset: this.#calls.entrySp.offset + height });
     }
     const joined = header || order.isMerge[place] || place === 0;
     if (joined) {
@@ -405,7 +264,7 @@ export class FunctionWriter {
   /** What each turn of a loop costs. */
   #turn(block: Block, place: number): void {
     const { body } = this;
-    const fuel = this.#fuel();
+    const fuel = this.#fuel.local();
     if (fuel === null || (this.options.checks && !this.options.count && endsByChecks(this.#order, place))) return;
     // Looked at before it is spent, so that whoever is entered here gets one turn further.
     body.get(fuel);
@@ -467,189 +326,18 @@ export class FunctionWriter {
         this.#noteIndex(block.ending.table.index);
       }
       last = this.#steps.write(node.lifted, site);
-      if (isCall(node) && last !== null) this.#call(node, last);
-      else if (node.inlining === "checkedReturn" && last?.kind === "return") this.#checkReturn(node, last.target);
+      if (isCall(node) && last !== null) {
+        this.#count();
+        this.#calls.call(node, last);
+      } else if (node.inlining === "checkedReturn" && last?.kind === "return") {
+        this.#count();
+        this.#calls.checkReturn(node, last.target);
+      }
     }
     this.#count();
     const known = this.#w.facts.snapshot();
     this.#ending(block, last);
     return known;
-  }
-
-  #call(node: Node, step: Step): void {
-    const { body } = this;
-    this.#count();
-    const { registers, expressions, locals, exits, flags, facts } = this.#w;
-    const callee = this.#closed(node);
-    if (callee !== null) {
-      this.#callClosed(node, callee);
-      return;
-    }
-    if (step.kind === "callIndirect" && this.linkage.likely.length > 0) {
-      this.#callLikely(node, step.target);
-      return;
-    }
-    registers.flush();
-    this.#storeFuel();
-    if (step.kind === "callIndirect") {
-      expressions.emit(step.target);
-      this.#lessDepth();
-      body.call(this.linkage.indirect);
-    } else if (step.kind === "call") {
-      this.#lessDepth();
-      this.#transfer(step.target, false);
-    }
-    body.tee(locals.named("status", "i64"));
-    body.i64((node.address + node.lifted.instruction.length) | 0);
-    body.op("i64.ne");
-    body.brIf(exits.afterCall());
-    registers.forget();
-    flags.state = NO_FLAGS;
-    facts.renew(ALL_VARIABLES);
-    this.#loadFuel();
-  }
-
-  /** Compares the target with the likely ones, and calls these with registers in parameters. */
-  #callLikely(node: Node, target: Expr): void {
-    const { body } = this;
-    const { registers, expressions, locals, exits, flags, facts } = this.#w;
-    const to = locals.named("target", "i64");
-    expressions.emit(target);
-    body.set(to);
-    const before = { ...registers.at };
-    const returned = this.#returned(node);
-    const left = this.#callees(node).reduce((mask, c) => mask | c.changes, 0) & ~returned;
-    const after: Residence = {
-      local: (before.local | returned) & ~left,
-      dirty: (before.dirty | returned) & ~left,
-      narrow: before.narrow & ~(returned | left),
-      own: -1,
-    };
-    const done = body.block();
-    for (const { address, target: callee } of this.linkage.likely) {
-      body.get(to);
-      body.i64(address | 0);
-      body.op("i64.eq");
-      body.if();
-      this.#enterAndReturn(node, callee);
-      registers.mend(after);
-      body.br(done);
-      body.end();
-      registers.at = { ...before };
-    }
-    registers.flush();
-    this.#storeFuel();
-    body.get(to);
-    this.#lessDepth();
-    body.call(this.linkage.indirect);
-    body.tee(locals.named("status", "i64"));
-    body.i64((node.address + node.lifted.instruction.length) | 0);
-    body.op("i64.ne");
-    body.brIf(exits.afterCall());
-    registers.forget();
-    this.#loadFuel();
-    registers.mend(after);
-    body.end();
-    registers.at = after;
-    flags.state = NO_FLAGS;
-    facts.renew(ALL_VARIABLES);
-  }
-
-  /** A call of a closed function up to where it has returned, the return address off the stack. */
-  #enterAndReturn(node: Node, callee: ClosedFunction): void {
-    const { body } = this;
-    const { registers, locals, exits } = this.#w;
-    this.#passRegisters(callee);
-    body.get(locals.named("status", "i64"));
-    body.i64((node.address + node.lifted.instruction.length) | 0);
-    body.op("i64.ne");
-    body.brIf(exits.afterClosedCall(callee.convention, callee.convention.spends));
-    this.#takeResults(callee);
-    registers.get64(RSP);
-    body.i64(8);
-    body.op("i64.add");
-    registers.set64(RSP);
-  }
-
-  /** With registers in parameters and results. */
-  #callClosed(node: Node, callee: ClosedFunction): void {
-    const { flags, facts } = this.#w;
-    const { root, offset } = facts.register(RSP);
-    this.#enterAndReturn(node, callee);
-    facts.renew(callee.convention.changes & GENERAL_MASK);
-    facts.setRegister(RSP, { root, offset: offset + 8 });
-    flags.state = NO_FLAGS;
-  }
-
-  /** Calls; leaves the status and the results in locals of their own. */
-  #passRegisters({ index, convention }: ClosedFunction): void {
-    const { body } = this;
-    const { registers, locals } = this.#w;
-    if (convention.spends) this.#storeFuel();
-    registers.flushVectors();
-    if (convention.deep) this.#lessDepth();
-    eachRegister(convention.parameters, (r) => registers.get64(r));
-    body.call(index);
-    const results: number[] = [];
-    eachRegister(convention.results, (r) => results.push(r));
-    for (const r of results.reverse()) body.set(locals.named(`result${r}`, "i64"));
-    body.set(locals.named("status", "i64"));
-  }
-
-  #takeResults({ convention }: ClosedFunction): void {
-    const { body } = this;
-    const { registers, locals } = this.#w;
-    eachRegister(convention.results, (r) => {
-      body.get(locals.named(`result${r}`, "i64"));
-      registers.set64(r);
-    });
-    registers.leave(convention.changes & ~convention.results);
-    if (convention.spends) this.#loadFuel();
-  }
-
-  #lessDepth(): void {
-    this.body.get(DEPTH);
-    this.body.i32(1);
-    this.body.op("i32.sub");
-  }
-
-  /** Calls or jumps to a function; its depth is on the stack. */
-  #transfer(target: GuestAddress, tail: boolean): void {
-    const { body } = this;
-    const callee = this.linkage.callee(target);
-    if ("index" in callee) {
-      if (tail) body.returnCall(callee.index);
-      else body.call(callee.index);
-      return;
-    }
-    body.i32(callee.slot);
-    if (tail) body.returnCallIndirect(this.linkage.type);
-    else body.callIndirect(this.linkage.type);
-  }
-
-  /** An inlined leaf returns: somewhere else if it changed its return address. */
-  #checkReturn(node: Node, target: Expr): void {
-    const { body } = this;
-    this.#count();
-    const { expressions, registers } = this.#w;
-    expressions.emit(target);
-    body.i64(node.returnsTo | 0);
-    body.op("i64.ne");
-    body.if();
-    registers.store(registers.at.dirty & registers.at.local);
-    this.#storeFuel();
-    if (this.#convention === null) {
-      expressions.emit(target);
-      body.op("return");
-    } else {
-      body.i32(0);
-      expressions.emit(target);
-      body.memory("i64.store", CPU.rip, 3);
-      this.#word(CPU.spilled, registers.at.own);
-      this.#word(CPU.reason, ExitReason.elsewhere);
-      this.#returnNothing();
-    }
-    body.end();
   }
 
   #ending(block: Block, last: Step | null): void {
@@ -666,7 +354,7 @@ export class FunctionWriter {
         return;
       case "return":
         if (last?.kind !== "return") return;
-        this.#return(() => expressions.emit(last.target));
+        this.#calls.returnTo(() => expressions.emit(last.target));
         return;
       case "indirect": {
         if (last?.kind !== "jumpIndirect") return;
@@ -690,18 +378,18 @@ export class FunctionWriter {
           this.#choose(block, choices, () => body.get(locals.named("entry", "i32")));
         }
         registers.flush();
-        this.#storeFlags();
-        this.#spendOnTail(() => body.get(target));
+        this.#calls.storeFlags();
+        this.#calls.spendOnTail(() => body.get(target));
         body.get(target);
         body.get(DEPTH);
         body.returnCall(this.linkage.indirect);
         return;
       }
       case "tail":
-        this.#tail(ending.target);
+        this.#calls.tail(ending.target);
         return;
       case "exit":
-        this.#elsewhere(ending.address);
+        this.#calls.elsewhere(ending.address);
         return;
       case "stop":
         this.#steps.leave();
@@ -817,7 +505,7 @@ export class FunctionWriter {
   #go(block: Block, successor: number): void {
     const target = block.successors[successor] ?? null;
     if (target === null) {
-      this.#tail(block.outside[successor]);
+      this.#calls.tail(block.outside[successor]);
       return;
     }
     if (this.#isJoin(target, block)) {
@@ -851,115 +539,6 @@ export class FunctionWriter {
     }
   }
 
-  /** On to another function, this one's frame gone. */
-  #tail(target: GuestAddress): void {
-    const { body } = this;
-    const convention = this.#convention;
-    const callee = convention === null ? null : this.linkage.closed(target);
-    if (convention !== null && callee !== null) {
-      this.#passRegisters(callee);
-      const status = this.#w.locals.named("status", "i64");
-      body.get(status);
-      body.i64(EXIT_STATUS);
-      body.op("i64.eq");
-      body.brIf(this.#w.exits.afterClosedCall(callee.convention, callee.convention.spends));
-      this.#takeResults(callee);
-      this.#returnResults(convention, () => body.get(status));
-      return;
-    }
-    this.#w.registers.flush();
-    this.#spendOnTail(() => body.i64(target | 0));
-    body.get(DEPTH);
-    this.#transfer(target, true);
-  }
-
-  /** Returns to an address. */
-  #return(target: () => void): void {
-    const { body } = this;
-    const { registers, facts, locals } = this.#w;
-    const convention = this.#convention;
-    if (convention === null) {
-      registers.flush();
-      this.#storeFuel();
-      target();
-      body.op("return");
-      return;
-    }
-    const { root, offset } = facts.register(RSP);
-    if (root !== this.#entrySp.root || offset !== this.#entrySp.offset + 8) {
-      // The stack pointer is no result, so it has to be what callers take it to be.
-      registers.get64(RSP);
-      body.get(locals.named("entrySp", "i64"));
-      body.i64(8);
-      body.op("i64.add");
-      body.op("i64.ne");
-      body.if();
-      registers.store(registers.at.dirty & registers.at.local);
-      this.#storeFuel();
-      this.#word(CPU.spilled, registers.at.own);
-      this.#word(CPU.reason, ExitReason.elsewhere);
-      body.i32(0);
-      target();
-      body.memory("i64.store", CPU.rip, 3);
-      this.#returnNothing();
-      body.end();
-    }
-    this.#returnResults(convention, target);
-  }
-
-  #returnResults(convention: Convention, target: () => void): void {
-    const { registers } = this.#w;
-    const { dirty, local } = registers.at;
-    // Callers take what it may change and does not return to be in memory, also where it did not change it.
-    const kept = (dirty | (convention.changes & GENERAL_MASK)) & local;
-    registers.store(kept & ~convention.results & ~(1 << RSP));
-    this.#storeFuel();
-    target();
-    eachRegister(convention.results, (r) => registers.get64(r));
-    this.body.op("return");
-  }
-
-  /** Translated code goes on from them, so they are to be computed. */
-  #storeFlags(): void {
-    const { flags } = this.#w;
-    flags.materialize(ARITHMETIC_FLAGS);
-    flags.store(ARITHMETIC_FLAGS, flags.state);
-  }
-
-  /** Chains of jumps between functions nest no frames, so nothing but fuel ends them. */
-  #spendOnTail(target: () => void): void {
-    const { body } = this;
-    const fuel = this.#fuel();
-    if (fuel === null) return;
-    body.get(fuel);
-    body.i32(1);
-    body.op("i32.sub");
-    body.set(fuel);
-    this.#storeFuel();
-    body.get(fuel);
-    body.i32(0);
-    body.op("i32.lt_s");
-    body.if();
-    body.i32(0);
-    target();
-    body.memory("i64.store", CPU.rip, 3);
-    body.i32(0);
-    body.i32(ExitReason.elsewhere);
-    body.memory("i32.store", CPU.reason, 2);
-    body.i64(EXIT_STATUS);
-    body.op("return");
-    body.end();
-  }
-
-  /** Where this region does not go: the runtime finds what is there. */
-  #elsewhere(address: GuestAddress): void {
-    this.#w.registers.flush();
-    this.#storeFlags();
-    this.#storeFuel();
-    this.body.i64(address | 0);
-    this.body.op("return");
-  }
-
   #save(): Saved {
     const { registers, flags, facts } = this.#w;
     return { at: { ...registers.at }, flags: flags.state, known: facts.snapshot() };
@@ -972,14 +551,6 @@ export class FunctionWriter {
     this.#steps.forgetPc();
   }
 }
-
-/** Where a block jumps to another function. */
-const tailTargets = (block: Block): readonly GuestAddress[] =>
-  block.ending.kind === "tail"
-    ? [block.ending.target]
-    : block.ending.kind === "branch"
-      ? block.outside.filter((_, i) => block.successors[i] === null)
-      : [];
 
 const leavesByTail = (block: Block): boolean => block.ending.kind === "indirect" || tailTargets(block).length > 0;
 

@@ -73,10 +73,12 @@ export class Locals {
     const add = (local: LocalIndex | undefined, name: string): void => {
       if (local !== undefined) names.set(local, name);
     };
-    this.#narrow.forEach((local, r) => add(local, registerName(r, 4, false)));
-    this.#wide.forEach((local, r) => add(local, registerName(r, 8, false)));
-    this.#lanes.forEach((local, i) => add(local, LANE_NAMES[LANES[i]]));
-    for (const [type, list] of this.#temporaries) list.forEach((local, i) => add(local, `t${i}.${type}`));
+    for (const [r, local] of this.#narrow.entries()) add(local, registerName(r, 4, false));
+    for (const [r, local] of this.#wide.entries()) add(local, registerName(r, 8, false));
+    for (const [i, local] of this.#lanes.entries()) add(local, LANE_NAMES[LANES[i]]);
+    for (const [type, list] of this.#temporaries) {
+      for (const [i, local] of list.entries()) add(local, `t${i}.${type}`);
+    }
     for (const [name, local] of this.#named) add(local, name);
     return names;
   }

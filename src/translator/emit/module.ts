@@ -8,15 +8,8 @@ import type { PureName } from "../ir.js";
 import { emitPure } from "../pure.js";
 import { type FunctionBody, ModuleAssembler, type ValueType } from "../wasm-assembler.js";
 import { EXIT_STATUS } from "./exits.js";
-import {
-  type ClosedFunction,
-  type EmitOptions,
-  eachRegister,
-  FunctionWriter,
-  type Linkage,
-  needsFuel,
-  signatureOf,
-} from "./function.js";
+import { type EmitOptions, FunctionWriter, needsFuel } from "./function.js";
+import { type ClosedFunction, eachRegister, type Linkage, signatureOf } from "./linkage.js";
 
 /** Where a module finds what it shares with the others. */
 export const IMPORTS = { module: "korral", memory: "memory", table: "table", resolve: "resolve" } as const;
