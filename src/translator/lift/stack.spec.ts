@@ -33,15 +33,18 @@ describe("frames", () => {
 
   it("are entered with pointers to outer ones", () => {
     expect(lifted("c8 10 80 02")).toEqual([
+      "probe read 8 [rbp - 8]",
+      "probe write 8 [rsp - 16]",
+      "probe write 8 [rsp - 24]",
+      "t0: i64 = rsp + -0x8028",
+      "probe write 8 [t0]",
       "store 8 [rsp - 8] = rbp",
-      "t0: i64 = load 8 [rbp - 8]",
-      "store 8 [rsp - 16] = t0",
-      "t1: i64 = rsp + -8",
-      "store 8 [rsp - 24] = t1",
-      "t2: i64 = t1 + -0x8020",
-      "probe write 8 [t2]",
-      "rsp = t2",
-      "rbp = t1",
+      "t1: i64 = load 8 [rbp - 8]",
+      "store 8 [rsp - 16] = t1",
+      "t2: i64 = rsp + -8",
+      "store 8 [rsp - 24] = t2",
+      "rsp = t0",
+      "rbp = t2",
     ]);
   });
 });

@@ -56,11 +56,19 @@ const leave =
 const unsigned16 = (operand: Operand): number =>
   operand.kind === "immediate" ? Number(BigInt.asUintN(16, operand.value)) : 0;
 
-/** A frame with copies of up to 30 pointers to outer frames. */
+/**
+ * A frame with copies of up to 30 pointers to outer frames. Whatever may fault is asked first: the copies may replace
+ * what they are made of, and so could not be made again.
+ */
 const enter =
   (width: 2 | 8): Lifter =>
   (steps, { operands: [bytes, levels] }) => {
     const level = unsigned16(levels) & 31;
+    for (let i = 1; i < level; i++) steps.probe(at(frame, -width * i), width, false);
+    for (let i = 1; i <= level; i++) steps.probe(at(stack, -width * (i + 1)), width, true);
+    // Intel SDM volume 2, ENTER: the last value of RSP must be a place that could be written.
+    const top = steps.let(plus(stack, -width * (level + 1) - unsigned16(bytes)));
+    steps.probe(at(top), width, true);
     steps.store(at(stack, -width), width, register(RBP, width));
     for (let i = 1; i < level; i++) {
       const pointer = steps.load(at(frame, -width * i), width, typeOf(width));
@@ -68,9 +76,6 @@ const enter =
     }
     const pointer = steps.let(plus(stack, -width));
     if (level > 0) steps.store(at(stack, -width * (level + 1)), width, pointer);
-    const top = steps.let(plus(pointer, -width * level - unsigned16(bytes)));
-    // Intel SDM volume 2, ENTER: the last value of RSP must be a place that could be written.
-    steps.probe(at(top), width, true);
     steps.set(RSP, 8, top);
     steps.set(RBP, width, width === 8 ? pointer : wrap(pointer));
   };
