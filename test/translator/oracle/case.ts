@@ -32,8 +32,10 @@ export interface Point {
   readonly undefinedFlags: number;
   /** Bits that processors do not agree on when it faults. */
   readonly undefinedInFault: number;
-  /** It accesses memory at two places, and processors do not agree which of two faults comes first. */
-  readonly twoPlaces: boolean;
+  /** Processors do not agree on which address a fault of it tells, and of which kind the fault is. */
+  readonly vagueFault: boolean;
+  /** Of several stores, some may have been done when it faults. */
+  readonly storesInParts: boolean;
 }
 
 /** A processor's whole state, and code to run from it until an exception or until it leaves the snippet. */

@@ -97,7 +97,7 @@ export class Draft {
   }
 
   /** Begins an instruction. */
-  point(point: Pick<Point, "form" | "twoPlaces" | "undefinedInFault">): void {
+  point(point: Omit<Point, "offset" | "undefinedFlags">): void {
     this.#points.push({ offset: this.#length, undefinedFlags: rflagsOf(this.undefinedFlags), ...point });
   }
 
@@ -118,7 +118,7 @@ export class Draft {
   }
 
   finish(): Case {
-    this.point({ form: "", twoPlaces: false, undefinedInFault: 0 });
+    this.point({ form: "", vagueFault: false, storesInParts: false, undefinedInFault: 0 });
     for (let register = 0; register < 16; register++) {
       if ((this.decided & (1 << register)) === 0) this.registers[register] = cornerRegister(this.random, 8);
     }

@@ -10,6 +10,8 @@ import { InstructionWriter } from "./writer.js";
 
 const ALL_REGISTERS = 0xffff;
 const MOST_BYTES = 0x200;
+/** If only a few forms are wanted, none of them may be possible. */
+const MOST_TRIES = 100;
 /** Each condition of these is a mnemonic of its own. */
 const CONDITIONAL = /^(set|cmov).*/;
 
@@ -82,7 +84,7 @@ export class Generator {
 
   #plain(writer: InstructionWriter): void {
     const { random } = writer;
-    for (;;) {
+    for (let tries = 0; tries < MOST_TRIES; tries++) {
       const kind = random() % 10;
       const list = kind < 3 ? this.#vector : kind < 6 ? this.#integer : pick(random, this.#families);
       if (list.length > 0 && writer.write(pick(random, list))) return;

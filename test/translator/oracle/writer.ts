@@ -88,7 +88,9 @@ export class InstructionWriter {
     );
     draft.point({
       form: form.name,
-      twoPlaces: accessesTwoPlaces(form, inMemory),
+      // Of two accesses, either may come first; some check an address before they add a segment's base to it.
+      vagueFault: accessesTwoPlaces(form, inMemory) || (addressing !== null && addressing.segment !== "none"),
+      storesInParts: form.mnemonic === "enter",
       // Intel's go back to what they were before the first turn, AMD's stay as the last turn left them.
       undefinedInFault: prepared.repeat === undefined ? 0 : rflagsOf(form.flagsDefined),
     });
