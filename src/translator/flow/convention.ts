@@ -109,9 +109,7 @@ export function planConventions(
   // Only these have a convention, or something to say about another's.
   const concerned = all.filter(
     (one) =>
-      one.closed ||
-      candidates.length > 0 ||
-      [...one.calls, ...one.tails].some((target) => closedAt(target) !== null),
+      one.closed || candidates.length > 0 || [...one.calls, ...one.tails].some((target) => closedAt(target) !== null),
   );
   settle(concerned, (one) => settleRegisters(one, closedAt, candidates));
   return all.map(({ region, order, closed, parameters, results, changes, deep, spends }) => ({
