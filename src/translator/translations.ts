@@ -167,6 +167,8 @@ export class Translations {
       const units = this.#byPage.get(page);
       if (units === undefined) this.#byPage.set(page, new Set([unit]));
       else units.add(unit);
+      // Not only instructions: a table of jumps is read once.
+      this.memory.watch(page);
     }
   }
 }

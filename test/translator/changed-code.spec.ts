@@ -102,6 +102,21 @@ describe.skipIf(!isInstalled("gcc"))("Code that changes", () => {
       expect(sandbox.call("calls", [BigInt(AREA)])).toBe(1009n);
     });
 
+    it("may be a table of jumps that its owner writes to", () => {
+      const sandbox = sandboxOf(variant);
+      const start = "cmp edi, 3\nja 9f\nmov edi, edi\n";
+      const jumps = "jmp [table + rdi * 8]\n1: mov eax, 11\nret\n2: mov eax, 12\nret\n9: mov eax, 99\nret";
+      const table = ".section .rodata\n.balign 8\n.globl table\ntable: .quad 1b, 2b, 1b, 2b\n.text";
+      sandbox.load(assembled(workshop, { jumper: `${start}${jumps}\n${table}` }));
+      const results = (): bigint[] => [0n, 1n, 2n, 3n, 4n].map((n) => sandbox.call("jumper", [n]));
+      for (let i = 0; i < 3; i++) expect(results()).toEqual([11n, 12n, 11n, 12n, 99n]);
+      const at = sandbox.symbol("table");
+      const [one, two] = [sandbox.read(at, 8), sandbox.read((at + 8) as GuestAddress, 8)];
+      sandbox.write(at, two);
+      sandbox.write((at + 8) as GuestAddress, one);
+      for (let i = 0; i < 3; i++) expect(results()).toEqual([12n, 11n, 11n, 12n, 99n]);
+    });
+
     it("is watched again when poison is taken off it", () => {
       const sandbox = withArea(variant);
       sandbox.write(AREA, RETURN_EAX(1));
