@@ -101,9 +101,10 @@ export class GuestMemory implements MemoryPort {
     const kept = this.#mappings.filter((m) => m.address >= end || m.address + m.size <= address);
     this.#mappings.length = 0;
     this.#mappings.push(...kept);
-    for (let page = this.page(address); page <= this.page((end - 1) as GuestAddress); page++) {
-      if (!this.#mappings.some((m) => this.page(m.address) <= page && this.page(lastOf(m)) >= page))
-        this.#watched.delete(page);
+    const last = this.page((end - 1) as GuestAddress);
+    for (let page = this.page(address); page <= last; page++) {
+      if (!this.#watched.has(page)) continue;
+      if (!kept.some((m) => this.page(m.address) <= page && this.page(lastOf(m)) >= page)) this.#watched.delete(page);
     }
     this.setShadow(address, size, Shadow.unmapped);
     const at = wasmOffset(this.space, address);
@@ -245,7 +246,7 @@ export class GuestMemory implements MemoryPort {
     this.onShadowChange?.(first, last);
     this.bytes.fill(shadow, at, at + size);
     if (shadow !== Shadow.accessible) return;
-    for (const page of this.#watched) if (page >= first && page <= last) this.#turn(page, shadow, Shadow.watched);
+    for (let page = first; page <= last; page++) if (this.#watched.has(page)) this.#turn(page, shadow, Shadow.watched);
   }
 
   load(address: bigint, bytes: Bytes, forWrite: boolean): boolean {
