@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { ExitStatus, KorralError } from "../util/errors.js";
 import { addDevices } from "./devices.js";
+import { addDisasm } from "./disasm.js";
 import { addFilter } from "./filter.js";
 import { handleInterrupts } from "./interrupt.js";
 import { addKernel } from "./kernel.js";
@@ -32,6 +33,7 @@ export async function main(args: readonly string[]): Promise<number> {
   addKernel(program);
   addModinfo(program);
   addSymbols(program);
+  addDisasm(program);
   for (const command of program.commands) command.copyInheritedSettings(program);
   if (args.length === 0) {
     program.outputHelp({ error: true });

@@ -1,7 +1,7 @@
 import type { GuestAddress } from "../util/guest-address.js";
 import type { GuestCode } from "./code.js";
-import type { EmitOptions } from "./emit/function.js";
-import { emitModule, IMPORTS, type Placed } from "./emit/module.js";
+import type { EmitOptions, WrittenFunction } from "./emit/function.js";
+import { type EmittedModule, emitModule, IMPORTS, type Placed } from "./emit/module.js";
 import { discoverRegion, type Region } from "./flow/region.js";
 import type { GuestMemory } from "./guest-memory.js";
 import type { Linker } from "./linker.js";
@@ -60,6 +60,20 @@ export class Translations {
   /** Translates what is at an address alone: where execution goes on in the middle of a function. */
   translateAlone(address: GuestAddress): boolean {
     return this.#unit([address]);
+  }
+
+  /** How the function at an address is written, together with what it belongs to; nothing comes into force. */
+  written(address: GuestAddress): WrittenFunction | null {
+    const own = this.code.functionAt(address)?.address === address;
+    const placed = this.#placed(own ? this.code.siblings(address).map((f) => f.address) : [address]);
+    let found: WrittenFunction | null = null;
+    this.#emit(placed, {
+      ...this.options,
+      onFunction: (written) => {
+        if (written.region.entry === address) found = written;
+      },
+    });
+    return found;
   }
 
   /** What was translated from bytes in a range is void. @returns whether there was any */
@@ -124,21 +138,30 @@ export class Translations {
     return [...found];
   }
 
-  #unit(addresses: readonly GuestAddress[]): boolean {
+  #placed(addresses: readonly GuestAddress[]): readonly Placed[] {
     const placed: Placed[] = [];
     for (const address of addresses) {
       if (this.code.at(address) === null) continue;
       const slot = this.code.pinned.has(address) ? this.linker.slotBehind(address) : this.linker.slotOf(address);
       placed.push({ region: discoverRegion(this.code, address), slot });
     }
-    if (placed.length === 0) return false;
-    const { bytes, sizes } = emitModule(
+    return placed;
+  }
+
+  #emit(placed: readonly Placed[], options: EmitOptions): EmittedModule {
+    return emitModule(
       placed,
       (target) => this.linker.slotOf(target),
       (target) => this.code.pinned.has(target),
-      likelyTargets(placed, this.code.takenFunctions(addresses[0])),
-      this.options,
+      placed.length === 0 ? [] : likelyTargets(placed, this.code.takenFunctions(placed[0].region.entry)),
+      options,
     );
+  }
+
+  #unit(addresses: readonly GuestAddress[]): boolean {
+    const placed = this.#placed(addresses);
+    if (placed.length === 0) return false;
+    const { bytes, sizes } = this.#emit(placed, this.options);
     // An instance puts its functions into the table.
     new WebAssembly.Instance(new WebAssembly.Module(bytes), {
       [IMPORTS.module]: {
