@@ -16,13 +16,13 @@ export function targetFiles() {
 /**
  * A target exports `name` and `run(rng)`: one case, made from `rng()` (32-bit unsigned numbers), sync or async. It
  * throws only on a defect. One whose cases are cheaper together exports `runBatch(rngs)` too, which throws an error with
- * the `index` of the case that failed.
+ * the `index` of the case that failed; one that holds on to something exports `close()`.
  */
 export async function loadTarget(file) {
-  const { name, run, runBatch } = await import(new URL(file, import.meta.url).href);
+  const { name, run, runBatch, close } = await import(new URL(file, import.meta.url).href);
   if (typeof name !== "string" || typeof run !== "function")
     throw new TypeError(`${file} exports no name and run(rng)`);
-  return { name, run, runBatch };
+  return { name, run, runBatch, close };
 }
 
 /** Each case has a generator of its own, so that it can be run again alone. */

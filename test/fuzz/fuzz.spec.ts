@@ -7,6 +7,7 @@ interface Target {
   readonly name: string;
   run(rng: () => number): unknown;
   runBatch?(rngs: (() => number)[]): unknown;
+  close?(): unknown;
 }
 
 interface Cases {
@@ -31,6 +32,8 @@ describe.each(cases.targetFiles())("%s", (file) => {
       throw new Error(`case ${number} failed: npm run fuzz -- ${target.name} --seed ${SEED} --case ${number}`, {
         cause: error,
       });
+    } finally {
+      await target.close?.();
     }
   });
 });

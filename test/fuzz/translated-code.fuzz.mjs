@@ -3,4 +3,4 @@
 import { targetOf } from "../translator/oracle/target.mjs";
 
 export const name = "translated-code";
-export const { run, runBatch } = targetOf("sandbox-halting");
+export const { run, runBatch, close } = targetOf("sandbox-halting");

@@ -3,4 +3,4 @@
 import { targetOf } from "../translator/oracle/target.mjs";
 
 export const name = "translator";
-export const { run, runBatch } = targetOf("evaluator");
+export const { run, runBatch, close } = targetOf("evaluator");

@@ -6,7 +6,7 @@ const BATCH = 500;
 
 const { file, seed, first, count, progress } = workerData;
 const done = new Int32Array(progress);
-const { run, runBatch } = await loadTarget(file);
+const { run, runBatch, close } = await loadTarget(file);
 const step = runBatch === undefined ? 1 : BATCH;
 for (let number = first; number < first + count; number += step) {
   Atomics.store(done, 0, number);
@@ -18,9 +18,11 @@ for (let number = first; number < first + count; number += step) {
       number: number + (error?.index ?? 0),
       error: error instanceof Error ? (error.stack ?? error.message) : String(error),
     });
+    await close?.();
     process.exit(1);
   }
 }
+await close?.();
 
 function randoms(from, to) {
   return Array.from({ length: to - from }, (_, i) => caseRandom(seed, from + i));

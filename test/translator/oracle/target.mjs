@@ -1,7 +1,7 @@
 // The oracle as a target of the fuzz runner.
 import { loadOracle, RUNNER } from "./load.mjs";
 
-/** `run` and `runBatch` of a target that compares a subject with the processor at hand. */
+/** `run`, `runBatch` and `close` of a target that compares a subject with the processor at hand. */
 export function targetOf(subject) {
   let opened;
 
@@ -12,17 +12,20 @@ export function targetOf(subject) {
       console.warn(`${subject}: nothing to compare with: ${why}`);
       return null;
     }
-    const open = oracle.openCampaign({ runner: RUNNER, subject });
-    process.once("exit", () => open[Symbol.dispose]());
-    return open.campaign;
+    return oracle.openCampaign({ runner: RUNNER, subject });
   }
 
   async function runBatch(rngs) {
     opened ??= open();
-    const [failure] = (await opened)?.run(rngs) ?? [];
+    const [failure] = (await opened)?.campaign.run(rngs) ?? [];
     if (failure === undefined) return;
     throw Object.assign(new Error(`${failure.form}\n${failure.text}`), { index: failure.index });
   }
 
-  return { runBatch, run: (rng) => runBatch([rng]) };
+  async function close() {
+    (await opened)?.[Symbol.dispose]();
+    opened = undefined;
+  }
+
+  return { runBatch, run: (rng) => runBatch([rng]), close };
 }
