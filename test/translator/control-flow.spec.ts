@@ -75,6 +75,12 @@ const ODD = {
   // The part of a function that gcc keeps elsewhere.
   hot: "test edi, edi\njs hot.cold\n77: lea eax, [rdi + 1]\nret",
   "hot.cold": "neg edi\ncmp edi, 5\njg 1f\nmov eax, 99\nret\n1: mov eax, edi\njmp 77b",
+  // Flags that are set before a long string instruction, and read after it.
+  flagged: "xor edx, edx\ncmp rsi, 5\nmov ecx, 200\nrep stosb\nsete dl\nsetb dh\nmov eax, edx\nret",
+  // A callee that saves a register, called by one that returns early instead.
+  keeps: "push rbx\nmovabs rbx, 0x5851f42d4c957f2d\ncall early\nmov rax, rbx\npop rbx\nret",
+  early: "test edi, edi\njs 1f\ncall saves\n1: ret",
+  saves: "push rbx\nmov ebx, edi\n2: sub ebx, 1\nje 3f\njmp 2b\n3: pop rbx\nret",
   retImmediate: "push rdi\npush rdi\ncall popper\nret",
   popper: "mov rax, [rsp + 8]\nadd rax, [rsp + 16]\nret 16",
 };
@@ -139,6 +145,15 @@ describe.skipIf(!isInstalled("gcc"))("Control flow", () => {
         expect(sandbox.call("moved")).toBe(2n);
         expect(sandbox.call("pushed")).toBe(9n);
         expect(sandbox.call("retImmediate", [21n])).toBe(42n);
+      }
+    });
+
+    it("keeps flags over string instructions, and saved registers on every way", () => {
+      const sandbox = loaded(variant);
+      const buffer = BigInt(sandbox.allocate(256));
+      for (let i = 0; i < 8; i++) {
+        expect([4n, 5n, 6n].map((x) => sandbox.call("flagged", [buffer, x]))).toEqual([0x100n, 1n, 0n]);
+        for (const x of [0x8000_0000n, 1n, 30n]) expect(sandbox.call("keeps", [x])).toBe(0x5851_f42d_4c95_7f2dn);
       }
     });
 
