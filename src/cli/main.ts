@@ -3,6 +3,7 @@ import { Command, CommanderError } from "commander";
 import { ExitStatus, KorralError } from "../util/errors.js";
 import { addDevices } from "./devices.js";
 import { addDisasm } from "./disasm.js";
+import { addExec } from "./exec.js";
 import { addFilter } from "./filter.js";
 import { handleInterrupts } from "./interrupt.js";
 import { addKernel } from "./kernel.js";
@@ -33,6 +34,7 @@ export async function main(args: readonly string[]): Promise<number> {
   addKernel(program);
   addModinfo(program);
   addSymbols(program);
+  addExec(program);
   addDisasm(program);
   for (const command of program.commands) command.copyInheritedSettings(program);
   if (args.length === 0) {

@@ -10,6 +10,7 @@ export const ExitStatus = {
   unusableInput: 5,
   environment: 6,
   internal: 70,
+  timedOut: 124,
 } as const;
 
 export type ExitStatus = (typeof ExitStatus)[keyof typeof ExitStatus];
