@@ -12,6 +12,8 @@ export interface BacktraceFrame {
 
 const DEEPEST = 64;
 const WORDS = 8192;
+/** Bytes that a frame may reach below its stack. */
+const OVERFLOW = 0x10000;
 /** A call takes 2 to 7 bytes. */
 const CALLS = [5, 2, 3, 6, 7, 4];
 
@@ -23,10 +25,12 @@ export function backtrace(cpu: CpuState, memory: GuestMemory, code: GuestCode): 
   const frames: BacktraceFrame[] = [{ address: cpu.ripAddress, symbol: symbolAt(code, cpu.ripAddress) }];
   let inside = code.functionAt(cpu.ripAddress)?.address ?? null;
   const sp = Number(BigInt.asIntN(64, cpu.general(RSP))) as GuestAddress;
-  const mapping = memory.mappingAt(sp);
-  if (mapping === null) return frames;
-  const end = Math.min(mapping.address + mapping.size - 8, sp + 8 * WORDS);
-  for (let at = sp; at <= end && frames.length < DEEPEST; at = (at + 8) as GuestAddress) {
+  // A stack that has overflown begins a little above.
+  const mapping = memory.mappings.find(({ address, size }) => address - OVERFLOW <= sp && address + size > sp);
+  if (mapping === undefined) return frames;
+  const start = Math.max(sp, mapping.address) as GuestAddress;
+  const end = Math.min(mapping.address + mapping.size - 8, start + 8 * WORDS);
+  for (let at = start; at <= end && frames.length < DEEPEST; at = (at + 8) as GuestAddress) {
     const word = memory.view.getBigInt64(memory.offset(at), true);
     const address = Number(word) as GuestAddress;
     if (!memory.isExecutable(address)) continue;
