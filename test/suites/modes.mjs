@@ -14,8 +14,8 @@ export const MODES = {
       runtime.longestSlice = 10;
     },
   },
-  /** Registers that nothing needs are not kept for faults. */
-  inexact: { options: { exact: false } },
+  /** No function takes registers in parameters. */
+  "all-open": { options: { conventions: false } },
   /** No function is known: what is hot is translated, from wherever it became so. */
   warmed: { options: {}, known: false },
 };
