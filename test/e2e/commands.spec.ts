@@ -197,7 +197,7 @@ describe("the command line", () => {
   );
 
   test("a defect of its own is status 70 and one sentence, wherever it happens", async () => {
-    const defect = 'setTimeout(() => { throw new TypeError("a defect") }, 300)';
+    const defect = 'setTimeout(() => { throw new TypeError("a defect") }, 3000)';
     const args = [
       "--import",
       `data:text/javascript,${encodeURIComponent(defect)}`,
