@@ -33,7 +33,7 @@ const only = new RegExp(values.only);
  */
 const exceptions = JSON.parse(readFileSync(new URL("exceptions.json", import.meta.url), "utf8"));
 
-/** One sandbox a mode for all tests, so that traces of one in the next are found. */
+/** One sandbox a mode for all tests of a folder, so that traces of one in the next are found. */
 const sandboxes = new Map();
 
 function runIn(mode, folder, test, fresh) {
@@ -80,6 +80,7 @@ function judge(folder, test, exception, fresh) {
 
 const results = {};
 for (const folder of folders) {
+  sandboxes.clear();
   const counts = { passed: 0, unsupported: 0, failed: 0, skipped: 0 };
   const missing = new Map();
   let translated = 0;
