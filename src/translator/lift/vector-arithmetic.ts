@@ -47,11 +47,16 @@ const highProducts = (sign: "s" | "u"): VectorLifter =>
 const wideProducts = (sign: "s" | "u"): VectorLifter =>
   combined((a, b) => vector(`i64x2.extmul_low_i32x4_${sign}`, shuffle(a, a, SPREAD), shuffle(b, b, SPREAD)));
 
-/** WebAssembly saturates the one product that does not fit, the square of -1, to 0x7fff, which no other one gives. */
-const roundedProducts: VectorLifter = combined((a, b, steps) => {
-  const products = steps.let(vector("i16x8.q15mulr_sat_s", a, b));
-  return vector("v128.xor", products, vector("i16x8.eq", products, repeated(0xff, 0x7f)));
-});
+const LOWEST_WORDS = repeated(0, 0x80);
+
+/** WebAssembly saturates the one product that does not fit, the square of -1, to 0x7fff instead of letting it be -1. */
+const roundedProducts: VectorLifter = combined((a, b) =>
+  vector(
+    "v128.xor",
+    vector("i16x8.q15mulr_sat_s", a, b),
+    vector("v128.and", vector("i16x8.eq", a, LOWEST_WORDS), vector("i16x8.eq", b, LOWEST_WORDS)),
+  ),
+);
 
 /** Products of unsigned bytes of the first and signed ones of the second, neighbours added. */
 const mixedProducts: VectorLifter = combined((a, b) =>

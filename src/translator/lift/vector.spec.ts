@@ -92,6 +92,14 @@ describe("instructions on vectors", () => {
     expect(cpu.rflags).toBe(2n | (zf << 6n) | cf);
   });
 
+  it("round products of words: only -1 times -1 does not fit, and another product is as large as any may be", () => {
+    const cpu = fresh();
+    cpu.setXmm(0, 0x7fff_8000_8000_8001n, 0n);
+    cpu.setXmm(1, 0x8000_8000_8001_8000n, 0n);
+    run(cpu, MEMORY, 0x66, 0x0f, 0x38, 0x0b, 0xc1);
+    expect(BigInt.asUintN(64, cpu.xmmLow(0))).toBe(0x8001_8000_7fff_7fffn);
+  });
+
   it("do not read a register that they only clear or fill", () => {
     const zeroes = `v128.const<${new Array(16).fill(0).join(" ")}>()`;
     const ones = `v128.const<${new Array(16).fill(255).join(" ")}>()`;
