@@ -13,7 +13,7 @@ for await (const line of createInterface({ input: process.stdin })) {
   try {
     const sandbox = await opened;
     const start = process.hrtime.bigint();
-    const checksum = await sandbox.call("run", line);
+    const checksum = sandbox.call("run", line);
     const nanoseconds = Number(process.hrtime.bigint() - start);
     console.log(JSON.stringify({ nanoseconds, checksum: String(checksum) }));
   } catch (error) {

@@ -4,6 +4,7 @@ import { type AccessFault, type AccessKind, ruleOfAddress, ruleOfShadow } from "
 import type { MemoryPort } from "./evaluate.js";
 import { type GuestSpace, isMappable, SHADOW, WASM_PAGES, wasmOffset } from "./guest-space.js";
 import type { Bytes } from "./ir.js";
+import { type PageSweep, pageSweep } from "./page-sweep.js";
 import { isReadable, isWritable, POISONS, type Poison, Shadow } from "./shadow.js";
 
 export interface Protection {
@@ -42,6 +43,7 @@ export class GuestMemory implements MemoryPort {
   readonly memory: WebAssembly.Memory;
   readonly bytes: Uint8Array;
   readonly view: DataView;
+  readonly sweep: PageSweep;
   low = 0n;
   high = 0n;
   /** What the last access that was refused was. */
@@ -67,6 +69,7 @@ export class GuestMemory implements MemoryPort {
         `a sandbox reserves 4 GiB of addresses, and this host refuses (${(error as Error).message}); lift its limit on virtual memory (ulimit -v unlimited)`,
       );
     }
+    this.sweep = pageSweep(this.memory);
   }
 
   get mappings(): readonly Mapping[] {
@@ -189,7 +192,7 @@ export class GuestMemory implements MemoryPort {
 
   #turn(page: number, from: Shadow, to: Shadow): void {
     const start = page * PAGE_BYTES + SHADOW;
-    for (let at = start; at < start + PAGE_BYTES; at++) if (this.bytes[at] === from) this.bytes[at] = to;
+    this.sweep.turn(start, start + PAGE_BYTES, from, to);
   }
 
   mappingAt(address: GuestAddress): Mapping | null {

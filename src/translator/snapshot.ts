@@ -15,7 +15,6 @@ export interface SnapshotState {
   readonly pages: Map<number, { readonly bytes: Uint8Array; readonly shadow: Uint8Array }>;
 }
 
-const PAGE_WORDS = PAGE_BYTES / 8;
 const BLANK = new Uint8Array(PAGE_BYTES);
 
 /**
@@ -27,7 +26,7 @@ export class Snapshots {
   readonly #dirty = new Set<number>();
   /** Pages whose shadow has been set, mapped or not: red zones may lie beyond mappings. */
   readonly #shadowed = new Set<number>();
-  readonly #uniform = new Map<bigint, Uint8Array>();
+  readonly #uniforms: Uint8Array[] = [];
 
   constructor(
     private readonly memory: GuestMemory,
@@ -42,11 +41,23 @@ export class Snapshots {
 
   take(): SnapshotState {
     const { memory, code } = this;
+    const { sweep } = memory;
     this.cpu.resolveLazyFlags();
     const pages: SnapshotState["pages"] = new Map();
-    for (const page of this.#pages()) {
-      this.#watch(page);
-      pages.set(page, this.#copy(page));
+    const varied: number[] = [];
+    const all = this.#pages();
+    for (const page of all) {
+      const shadow = page * PAGE_BYTES + SHADOW;
+      sweep.turn(shadow, shadow + PAGE_BYTES, Shadow.accessible, Shadow.watched);
+      for (const at of [page * PAGE_BYTES, shadow]) if (!sweep.isUniform(at, at + PAGE_BYTES)) varied.push(at);
+    }
+    const copies = this.#copies(varied);
+    for (const page of all) {
+      const at = page * PAGE_BYTES;
+      pages.set(page, {
+        bytes: copies.get(at) ?? this.#uniform(at),
+        shadow: copies.get(at + SHADOW) ?? this.#uniform(at + SHADOW),
+      });
     }
     this.#dirty.clear();
     const cpu = memory.bytes.slice(0, CPU.targets);
@@ -96,37 +107,22 @@ export class Snapshots {
     return pages;
   }
 
-  #copy(page: number): { bytes: Uint8Array; shadow: Uint8Array } {
-    const at = page * PAGE_BYTES;
-    return { bytes: this.#shared(at), shadow: this.#shared(at + SHADOW) };
+  /** Copies of pages by where they begin, in one piece: thousands of small buffers would take longer than the copying. */
+  #copies(pages: readonly number[]): ReadonlyMap<number, Uint8Array> {
+    const all = new Uint8Array(pages.length * PAGE_BYTES);
+    const copies = new Map<number, Uint8Array>();
+    pages.forEach((at, i) => {
+      const copy = all.subarray(i * PAGE_BYTES, (i + 1) * PAGE_BYTES);
+      copy.set(this.memory.bytes.subarray(at, at + PAGE_BYTES));
+      copies.set(at, copy);
+    });
+    return copies;
   }
 
-  /** A copy of a page, the same for all pages that have one byte all over. */
-  #shared(at: number): Uint8Array {
-    const words = new BigUint64Array(this.memory.memory.buffer, at, PAGE_WORDS);
-    const [first] = words;
-    const known = this.#uniform.get(first);
-    if ((known !== undefined || isUniform(first)) && words.every((word) => word === first)) {
-      const page = known ?? this.memory.bytes.slice(at, at + PAGE_BYTES);
-      this.#uniform.set(first, page);
-      return page;
-    }
-    return this.memory.bytes.slice(at, at + PAGE_BYTES);
-  }
-
-  #watch(page: number): void {
-    const start = page * PAGE_BYTES + SHADOW;
-    const words = new BigUint64Array(this.memory.memory.buffer, start, PAGE_WORDS);
-    for (let i = 0; i < PAGE_WORDS; i++) {
-      if (words[i] === 0xffff_ffff_ffff_ffffn) words[i] = 0x8282_8282_8282_8282n;
-      else if (words[i] !== 0n) this.#watchBytes(start + 8 * i);
-    }
-  }
-
-  #watchBytes(start: number): void {
-    const { bytes } = this.memory;
-    for (let i = start; i < start + 8; i++) if (bytes[i] === Shadow.accessible) bytes[i] = Shadow.watched;
+  /** A page that has the same byte all over, shared by all that have it. */
+  #uniform(at: number): Uint8Array {
+    const value = this.memory.bytes[at];
+    this.#uniforms[value] ??= new Uint8Array(PAGE_BYTES).fill(value);
+    return this.#uniforms[value];
   }
 }
-
-const isUniform = (word: bigint): boolean => word === (word & 0xffn) * 0x0101_0101_0101_0101n;

@@ -1,0 +1,24 @@
+import { expect, test } from "vitest";
+import { pageSweep } from "./page-sweep.js";
+
+const memory = new WebAssembly.Memory({ initial: 1 });
+const bytes = new Uint8Array(memory.buffer);
+const sweep = pageSweep(memory);
+
+test("bytes of one value become another's, nothing else changes", () => {
+  const before = Uint8Array.from({ length: 96 }, (_, i) => (i % 3 === 0 ? 0xff : i));
+  bytes.set(before, 32);
+  sweep.turn(48, 112, 0xff, 0x82);
+  const expected = before.map((value, i) => (value === 0xff && i >= 16 && i < 80 ? 0x82 : value));
+  expect(bytes.slice(32, 128)).toEqual(expected);
+});
+
+test("bytes are all alike only if the last is like the first", () => {
+  bytes.fill(7, 256, 512);
+  expect(sweep.isUniform(256, 512)).toBe(true);
+  for (const odd of [256, 300, 511]) {
+    bytes[odd] = 8;
+    expect(sweep.isUniform(256, 512)).toBe(false);
+    bytes[odd] = 7;
+  }
+});
