@@ -1,0 +1,155 @@
+import { decompress } from "../formats/compression.js";
+import { KernelModule } from "../formats/kernel-module.js";
+import { InputError } from "../util/errors.js";
+import { nearNames, similarText } from "../util/near-names.js";
+import { type ModuleDescription, ModuleIndex, moduleDescription, moduleKey } from "./kernel-package-index.js";
+
+/** Most that a module may unpack to, in bytes: the largest of a distribution's are near 10 MiB. */
+const MODULE_LIMIT = 256 << 20;
+/** What a module index is kept under; to be changed with its form. */
+const INDEX_KEY = "module-index-1";
+const MODULE_FILE = /([^/]+)\.ko(?:\.(?:xz|zst|gz))?$/;
+
+/** Where a kernel's files come from. Paths are relative to where they are installed. */
+export interface KernelFiles {
+  /** Of the package, or what else people call it. */
+  readonly name: string;
+  /** As `uname -r` says it: `6.1.0-56-amd64`. */
+  readonly release: string;
+  /** Paths of what may be a module. */
+  readonly modulePaths: readonly string[];
+  /** The unpacked ELF image, in memory of its own. @throws KorralError */
+  vmlinux(): Uint8Array;
+  /** The text of its configuration, null if it came without. @throws KorralError */
+  config(): string | null;
+  /** A file as it is stored, whole and checked. @throws KorralError */
+  read(path: string): Uint8Array;
+  /**
+   * What takes long to make of these files, kept for the next time.
+   * @param key letters, digits and hyphens; another for another form
+   */
+  derived(key: string, make: () => Uint8Array): Uint8Array;
+}
+
+/** A module's file. */
+export interface ModuleFile {
+  /** As the kernel calls it, with underscores. */
+  readonly name: string;
+  readonly path: string;
+}
+
+/** A kernel of a distribution with its modules. Names of modules may be given with - or _. */
+export class KernelPackage {
+  /** By name. */
+  readonly modules: readonly ModuleFile[];
+  readonly #paths = new Map<string, string>();
+  readonly #descriptions = new Map<string, ModuleDescription>();
+  #index: ModuleIndex | null = null;
+
+  constructor(readonly files: KernelFiles) {
+    for (const path of files.modulePaths) {
+      const name = MODULE_FILE.exec(path)?.[1];
+      if (name !== undefined && !this.#paths.has(moduleKey(name))) this.#paths.set(moduleKey(name), path);
+    }
+    this.modules = [...this.#paths].map(([name, path]) => ({ name, path })).sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  get name(): string {
+    return this.files.name;
+  }
+
+  /** As `uname -r` says it: `6.1.0-56-amd64`. */
+  get release(): string {
+    return this.files.release;
+  }
+
+  /** The unpacked ELF image: tens of MiB in memory of its own, anew at each call. @throws KorralError */
+  vmlinux(): Uint8Array {
+    return this.files.vmlinux();
+  }
+
+  /** Options as they were configured (`CONFIG_SMP` → `y`), null if the package does not say. @throws KorralError */
+  config(): ReadonlyMap<string, string> | null {
+    const text = this.files.config();
+    if (text === null) return null;
+    const options = new Map<string, string>();
+    for (const line of text.split("\n")) {
+      const option = /^(CONFIG_\w+)=(.*)$/.exec(line);
+      if (option !== null) options.set(option[1], option[2].replace(/^"(.*)"$/, "$1"));
+    }
+    return options;
+  }
+
+  has(name: string): boolean {
+    return this.#paths.has(moduleKey(name));
+  }
+
+  /** Of the module's file. @throws InputError `module-missing` */
+  path(name: string): string {
+    const path = this.#paths.get(moduleKey(name));
+    if (path !== undefined) return path;
+    const similar = similarText(nearNames(moduleKey(name), this.#paths.keys()));
+    throw new InputError("module-missing", `${this.name} has no module ${JSON.stringify(name)}${similar}`);
+  }
+
+  /** The decompressed ELF file, with its signature if it has one. @throws InputError */
+  moduleBytes(name: string): Uint8Array {
+    const path = this.path(name);
+    return decompress(this.files.read(path), `${path} of ${this.name}`, MODULE_LIMIT);
+  }
+
+  /** @throws InputError */
+  module(name: string): KernelModule {
+    return KernelModule.parse(this.moduleBytes(name), `${this.path(name)} of ${this.name}`);
+  }
+
+  /** What the module says about itself. @throws InputError */
+  describe(name: string): ModuleDescription {
+    const key = moduleKey(name);
+    const known = this.#descriptions.get(key) ?? this.#index?.get(key);
+    if (known !== undefined) return known;
+    const description = moduleDescription(key, this.module(name));
+    this.#descriptions.set(key, description);
+    return description;
+  }
+
+  /**
+   * The modules that have to be loaded before this one, each after its own dependencies.
+   * @throws InputError `module-missing` if the package lacks one, `module-cycle` if they depend on each other in a circle
+   */
+  dependencies(name: string): string[] {
+    const order = new Set<string>();
+    this.#visit(moduleKey(name), [], order);
+    order.delete(moduleKey(name));
+    return [...order];
+  }
+
+  /** Of all modules: read through once, and then kept with the files. @throws InputError */
+  index(): ModuleIndex {
+    this.#index ??= ModuleIndex.parse(
+      this.files.derived(INDEX_KEY, () => ModuleIndex.of(this.#describeAll()).serialize()),
+      this.name,
+    );
+    return this.#index;
+  }
+
+  #visit(name: string, path: readonly string[], order: Set<string>): void {
+    if (order.has(name)) return;
+    if (path.includes(name)) {
+      throw new InputError(
+        "module-cycle",
+        `modules of ${this.name} depend on each other in a circle: ${[...path.slice(path.indexOf(name)), name].join(", ")}`,
+      );
+    }
+    if (!this.has(name)) {
+      const needs = path.length === 0 ? "" : `, which ${path[path.length - 1]} depends on`;
+      throw new InputError("module-missing", `${this.name} has no module ${JSON.stringify(name)}${needs}`);
+    }
+    for (const needed of this.describe(name).depends) this.#visit(moduleKey(needed), [...path, name], order);
+    order.add(name);
+  }
+
+  *#describeAll(): Generator<ModuleDescription> {
+    for (const { name } of this.modules) yield this.describe(name);
+  }
+}
