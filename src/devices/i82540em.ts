@@ -3,7 +3,7 @@ import { PciConfigSpace, type PciConfigState } from "../bus/pci-config.js";
 import { Msi } from "../bus/pci-msi.js";
 import { InputError } from "../util/errors.js";
 import { StateReader } from "../util/state-reader.js";
-import { EEPROM_WORDS, Eeprom, type EepromState, eepromImage } from "./i82540em/eeprom.js";
+import { Eeprom, type EepromState, eepromImage } from "./i82540em/eeprom.js";
 import { type InterruptState, Interrupts } from "./i82540em/interrupts.js";
 import { Phy, type PhyState, Speed } from "./i82540em/phy.js";
 import { Receiver, type ReceiveState } from "./i82540em/receive.js";
@@ -28,6 +28,7 @@ import {
 import { Statistics } from "./i82540em/statistics.js";
 import { type TransmitState, Transmitter } from "./i82540em/transmit.js";
 import { Packet } from "./i82540em/transmit-packet.js";
+import { EEPROM_WORDS } from "./serial-eeprom.js";
 import type { Wire } from "./wire.js";
 
 /** Where the registers are: memory, and the two-register window for I/O instructions. BAR 1, the flash, is not fitted. */

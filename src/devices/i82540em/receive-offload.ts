@@ -1,4 +1,4 @@
-import { fold, sumWords, swap16 } from "./checksum.js";
+import { fold, sumWords, swap16 } from "../checksum.js";
 import { Rxcsum, RxError, RxStatus } from "./registers.js";
 
 const TYPE_IPV4 = 0x0800;

@@ -8,7 +8,7 @@ import {
   ipFrame,
   STATION,
 } from "../../../test/support/e1000.js";
-import { frameCheckSequence } from "./frame-check.js";
+import { frameCheckSequence } from "../frame-check.js";
 import { Cause, Ctrl, Rah, Rctl, Register, Rxcsum, RxError, RxStatus, Statistic } from "./registers.js";
 
 const BASE = Rctl.BAM | Rctl.SECRC;

@@ -2,7 +2,7 @@ import type { DeviceHost } from "../../bus/device.js";
 import { type PciConfigSpace, PciStatus } from "../../bus/pci-config.js";
 import { InputError } from "../../util/errors.js";
 import type { StateReader } from "../../util/state-reader.js";
-import { frameCheckSequence } from "./frame-check.js";
+import { frameCheckSequence } from "../frame-check.js";
 import type { Interrupts } from "./interrupts.js";
 import { PacketFifo, type PacketFifoState } from "./packet-fifo.js";
 import { isBroadcast, Match, ReceiveFilter } from "./receive-filter.js";

@@ -1,5 +1,5 @@
 import type { StateReader } from "../../util/state-reader.js";
-import { fold, sumWords, swap16 } from "./checksum.js";
+import { fold, sumWords, swap16 } from "../checksum.js";
 import { TuCommand } from "./registers.js";
 
 export interface OffloadContextState {

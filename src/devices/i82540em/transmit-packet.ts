@@ -1,8 +1,8 @@
 import type { DeviceHost } from "../../bus/device.js";
 import { InputError } from "../../util/errors.js";
 import type { StateReader } from "../../util/state-reader.js";
+import { frameCheckSequence } from "../frame-check.js";
 import { LONGEST_FRAME_BYTES } from "../wire.js";
-import { frameCheckSequence } from "./frame-check.js";
 import { Ctrl, PacketOption, Register, Statistic, Tctl, TuCommand, TxCommand } from "./registers.js";
 import type { Statistics } from "./statistics.js";
 import {

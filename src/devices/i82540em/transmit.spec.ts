@@ -8,7 +8,7 @@ import {
   ipFrame,
   PEER,
 } from "../../../test/support/e1000.js";
-import { frameCheckSequence } from "./frame-check.js";
+import { frameCheckSequence } from "../frame-check.js";
 import { Cause, Ctrl, Register, Statistic, Tctl } from "./registers.js";
 
 const EOP = 1 << 24;
