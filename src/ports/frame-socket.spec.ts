@@ -114,7 +114,7 @@ function stream() {
   wire.onFrame((bytes, offset, length) => got.push({ at: clock.now(), bytes: bytes.slice(offset, offset + length) }));
   wire.onCarrier((up) => carrier.push(up));
   wire.events.on("violation", ({ message }) => told.push(message));
-  wire.events.on("detached", () => told.push("detached"));
+  wire.events.on("detached", ({ frames }) => told.push(`detached after ${frames}`));
   const idle = () => {
     do clock.runDue();
     while (clock.skipToNextTimer());
@@ -131,7 +131,7 @@ describe("StreamWire", () => {
     expect([wire.carrier, wakes()]).toEqual([true, 1]);
     wire.detach();
     idle();
-    expect([carrier, told, wire.unplugged]).toEqual([[true, false], ["detached"], 1]);
+    expect([carrier, told, wire.unplugged]).toEqual([[true, false], ["detached after 0"], 1]);
   });
 
   test("sends frames with their length in front, those of one moment in one piece", () => {
@@ -199,7 +199,7 @@ describe("StreamWire", () => {
     expect(got.map(({ bytes }) => bytes.length)).toEqual([60, 61]);
     expect([peer.closed, wire.violations, wire.attached]).toEqual([true, 1, false]);
     expect(carrier).toEqual([true, false]);
-    expect(told).toEqual([expect.stringContaining("1195725856 bytes"), "detached"]);
+    expect(told).toEqual([expect.stringContaining("1195725856 bytes"), "detached after 2"]);
     wire.detach();
     wire.attach(new Peer());
     wire.receive(framed(frame(63)));

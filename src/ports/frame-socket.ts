@@ -18,8 +18,8 @@ export interface FrameStream {
 export interface StreamWireEvents {
   /** The peer broke the protocol and was disconnected. */
   violation: { message: string };
-  /** Nobody is at the other end any more, and all that came from there was delivered. */
-  detached: object;
+  /** Nobody is at the other end any more, and all that came from there was delivered: so many frames. */
+  detached: { frames: number };
 }
 
 /** A peer that does not read loses frames beyond this. */
@@ -48,6 +48,7 @@ export class StreamWire extends PacedWire {
   #reader = new FrameReader();
   #held = false;
   #leaving = false;
+  #framesBefore = 0;
   readonly #piece = new Uint8Array(PIECE_BYTES);
   #filled = 0;
   readonly #flush: Timer;
@@ -83,6 +84,7 @@ export class StreamWire extends PacedWire {
     if (this.#leaving) this.#left();
     this.#stream = stream;
     this.peers++;
+    this.#framesBefore = this.received.frames;
     this.setCarrier(true);
     this.wake();
   }
@@ -181,6 +183,6 @@ export class StreamWire extends PacedWire {
     this.#held = false;
     this.#leaving = false;
     this.setCarrier(false);
-    this.events.emit("detached", {});
+    this.events.emit("detached", { frames: this.received.frames - this.#framesBefore });
   }
 }
