@@ -1,5 +1,6 @@
 import type { KernelModule } from "../formats/kernel-module.js";
 import { InputError } from "../util/errors.js";
+import { literalPrefix, matchesAlias } from "./kernel-package-alias.js";
 
 /** What other modules, and whoever looks for a driver, need to know about a module. */
 export interface ModuleDescription {
@@ -50,10 +51,18 @@ function softDependencies(values: readonly string[]): { before: string[]; after:
   return { before, after };
 }
 
+interface AliasRow {
+  readonly pattern: string;
+  /** What anything that matches begins with. */
+  readonly prefix: string;
+  readonly name: string;
+}
+
 /** All modules of a package: which one is for a device, and which one has a symbol. */
 export class ModuleIndex {
   readonly #modules: ReadonlyMap<string, ModuleDescription>;
   #exporters: Map<string, string[]> | null = null;
+  #aliases: AliasRow[] | null = null;
 
   private constructor(modules: ReadonlyMap<string, ModuleDescription>) {
     this.#modules = modules;
@@ -84,6 +93,19 @@ export class ModuleIndex {
 
   get(name: string): ModuleDescription | undefined {
     return this.#modules.get(moduleKey(name));
+  }
+
+  /** Names of the modules that are for something: a device's alias, a protocol's, another name of a module. */
+  modulesFor(alias: string): readonly string[] {
+    this.#aliases ??= [...this.#modules.values()].flatMap(({ name, aliases }) => {
+      return aliases.map((pattern) => ({ pattern, prefix: moduleKey(literalPrefix(pattern)), name }));
+    });
+    const key = moduleKey(alias);
+    const found = new Set<string>();
+    for (const { pattern, prefix, name } of this.#aliases) {
+      if (key.startsWith(prefix) && matchesAlias(pattern, alias)) found.add(name);
+    }
+    return [...found];
   }
 
   /** Names of the modules that export a symbol: more than one if they exclude each other. */

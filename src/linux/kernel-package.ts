@@ -124,6 +124,36 @@ export class KernelPackage {
     return [...order];
   }
 
+  /**
+   * What to load for this module to be of use, each after what it depends on: what it would like to have before, its
+   * dependencies, itself, and what it would like to have after. Wishes that the package cannot grant are left out, as
+   * are those of modules that are only wished for.
+   * @throws as `dependencies`
+   */
+  loadOrder(name: string): string[] {
+    const order = new Set<string>();
+    const needed = [...this.dependencies(name), moduleKey(name)];
+    const wished = (names: readonly string[]) => {
+      for (const one of names.flatMap((wish) => this.#granted(wish))) this.#visit(one, [], order);
+    };
+    for (const one of needed) {
+      wished(this.describe(one).softBefore);
+      this.#visit(one, [], order);
+    }
+    for (const one of needed) wished(this.describe(one).softAfter);
+    return [...order];
+  }
+
+  /** Names of the modules that bind to a device or are for something else, as modprobe would find them. @throws InputError */
+  modulesFor(alias: string): readonly string[] {
+    return this.index().modulesFor(alias);
+  }
+
+  /** Names of the modules that export a symbol: several if they exclude each other. @throws InputError */
+  exportersOf(symbol: string): readonly string[] {
+    return this.index().exportersOf(symbol);
+  }
+
   /** Of all modules: read through once, and then kept with the files. @throws InputError */
   index(): ModuleIndex {
     this.#index ??= ModuleIndex.parse(
@@ -147,6 +177,11 @@ export class KernelPackage {
     }
     for (const needed of this.describe(name).depends) this.#visit(moduleKey(needed), [...path, name], order);
     order.add(name);
+  }
+
+  /** A wish names a module or an alias; of several modules the first will do. */
+  #granted(wish: string): string[] {
+    return this.has(wish) ? [moduleKey(wish)] : this.modulesFor(wish).slice(0, 1);
   }
 
   *#describeAll(): Generator<ModuleDescription> {

@@ -1,11 +1,14 @@
-import { createHash, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { homedir } from "node:os";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
+import { openDebianPackage } from "../formats/deb.js";
+import { EnvironmentError } from "../util/errors.js";
 import { readFileBytes } from "./file-bytes.js";
-import { inputFileError, outputFileError, systemCode } from "./file-errors.js";
+import { outputFileError, systemCode } from "./file-errors.js";
 import { CachedKernel } from "./kernel-cached.js";
 import { readSealed, syncDirectory, writeDurably, writeSealed } from "./kernel-checked-file.js";
+import { digestOf, identityOf } from "./kernel-identity.js";
 import { ARCHIVE, readManifest } from "./kernel-manifest.js";
 import { type UnpackProgress, unpackKernel } from "./kernel-unpack.js";
 
@@ -14,8 +17,17 @@ const KERNELS = "kernels";
 /** Kernels out of archives that somebody named. They are found by those archives only. */
 const IMPORTED = "imported";
 const UNFINISHED = ".unfinished-";
+const FOLDER = /^([^_.][^_]*)_([^_]+)_[0-9a-f]{32}$/;
 /** What a process that was killed has left behind is removed after this time. */
 const ABANDONED_MILLISECONDS = 3_600_000;
+
+/** A kernel's folder. */
+export interface CacheEntry {
+  /** Of the package. */
+  readonly name: string;
+  readonly version: string;
+  readonly directory: string;
+}
 
 /**
  * Where kernels are kept: `KORRAL_CACHE`, else the folder `korral` of the XDG cache. Each is a folder that appears whole
@@ -32,34 +44,38 @@ export class KernelCache {
     return new KernelCache(join(base, "korral"));
   }
 
-  /** Kernels that may be taken without being named. */
-  kernels(): CachedKernel[] {
-    const found: CachedKernel[] = [];
-    for (const name of namesIn(join(this.directory, KERNELS))) {
-      const kernel = name.startsWith(".") ? null : opened(join(this.directory, KERNELS, name));
-      if (kernel !== null) found.push(kernel);
-    }
-    return found;
+  /** Kernels that may be taken without being named, by what their folders are called: nothing is opened yet. */
+  entries(): CacheEntry[] {
+    return namesIn(join(this.directory, KERNELS)).flatMap((folder) => {
+      const [, name, version] = FOLDER.exec(folder) ?? [];
+      return name === undefined ? [] : [{ name, version, directory: join(this.directory, KERNELS, folder) }];
+    });
+  }
+
+  /** @returns null if what is there is no whole kernel, or one of another version of Korral's */
+  open({ directory }: CacheEntry): CachedKernel | null {
+    return opened(directory);
   }
 
   /** Unpacks an archive that was fetched, or is put into the cache on purpose, unless it is there already. */
   async add(archive: string, progress: UnpackProgress): Promise<CachedKernel> {
     const bytes = readFileBytes(archive);
-    return await this.#unpacked(join(KERNELS, digest(bytes)), archive, bytes, ARCHIVE, progress);
+    const folder = folderOf(bytes, archive);
+    return await this.#unpacked(join(KERNELS, folder), archive, bytes, ARCHIVE, progress);
   }
 
   /** The kernel in an archive that somebody names, unpacked at the first time. @throws as `unpackKernel` */
   async import(archive: string, progress: UnpackProgress): Promise<CachedKernel> {
     const path = resolve(archive);
-    const memo = join(this.directory, IMPORTED, `known-${digest(new TextEncoder().encode(path))}`);
+    const memo = join(this.directory, IMPORTED, `known-${digestOf(path)}`);
     const identity = identityOf(path);
     const known = recall(memo, identity);
     const kernel = known === null ? null : opened(join(this.directory, IMPORTED, known));
     if (kernel !== null) return kernel;
     const bytes = readFileBytes(path);
-    const key = digest(bytes);
-    const made = await this.#unpacked(join(IMPORTED, key), archive, bytes, path, progress);
-    writeSealed(memo, new TextEncoder().encode(JSON.stringify([identity, key])));
+    const folder = folderOf(bytes, archive);
+    const made = await this.#unpacked(join(IMPORTED, folder), archive, bytes, path, progress);
+    writeSealed(memo, new TextEncoder().encode(JSON.stringify([identity, folder])));
     return made;
   }
 
@@ -73,7 +89,7 @@ export class KernelCache {
     const directory = join(this.directory, place);
     const kernel = opened(directory);
     if (kernel !== null) return kernel;
-    const parent = join(directory, "..");
+    const parent = dirname(directory);
     makeDirectory(parent);
     removeAbandoned(parent);
     const scratch = join(parent, `${UNFINISHED}${randomBytes(8).toString("hex")}`);
@@ -91,19 +107,26 @@ export class KernelCache {
   }
 }
 
+/** `linux-image-6.1.0-56-amd64_6.1.192-2_` and what tells archives of the same name apart. */
+function folderOf(archive: Uint8Array, name: string): string {
+  const { fields } = openDebianPackage(archive, name);
+  const plain = (field: string) => (fields.get(field) ?? "").replace(/[^\w.+~-]|_/g, "-").slice(0, 80) || "unnamed";
+  return `${plain("Package")}_${plain("Version")}_${digestOf(archive)}`;
+}
+
 /** Puts a whole kernel in its place. Of two that were unpacked at once the first stays. */
 function moved(scratch: string, directory: string): CachedKernel {
   // What is there and cannot be opened is damaged, or of another version of Korral.
   if (existsSync(directory) && opened(directory) === null) rmSync(directory, { recursive: true, force: true });
   try {
     renameSync(scratch, directory);
-    syncDirectory(join(directory, ".."));
+    syncDirectory(dirname(directory));
   } catch (error) {
     if (systemCode(error) !== "ENOTEMPTY" && systemCode(error) !== "EEXIST") throw outputFileError(directory, error);
   }
   const kernel = opened(directory);
-  if (kernel === null) throw outputFileError(directory, new Error("a kernel vanished as it was unpacked"));
-  return kernel;
+  if (kernel !== null) return kernel;
+  throw new EnvironmentError("cache-changed", `${directory} was removed meanwhile: run the command again`);
 }
 
 function opened(directory: string): CachedKernel | null {
@@ -139,23 +162,9 @@ function namesIn(directory: string): string[] {
   }
 }
 
-/** What changes when a file does. */
-function identityOf(path: string): string {
-  try {
-    const { dev, ino, size, mtimeNs, ctimeNs } = statSync(path, { bigint: true });
-    return [dev, ino, size, mtimeNs, ctimeNs].join(" ");
-  } catch (error) {
-    throw inputFileError(path, error);
-  }
-}
-
 function recall(memo: string, identity: string): string | null {
   const bytes = readSealed(memo);
   if (bytes === null) return null;
   const [known, key]: [string, string] = JSON.parse(new TextDecoder().decode(bytes));
   return known === identity ? key : null;
-}
-
-function digest(bytes: Uint8Array): string {
-  return createHash("sha256").update(bytes).digest("hex").slice(0, 32);
 }
