@@ -40,14 +40,14 @@ export class Rig {
   }
 
   /** Allocates, pins and maps `length` bytes for a device; page-aligned, zeroed, physically contiguous. */
-  dmaBuffer(slot: PciSlot, length: number, access: PinAccess = DmaAccess.both): DmaBuffer {
+  dmaBuffer(slot: PciSlot, length: number, access: PinAccess = DmaAccess.both, addressBits?: number): DmaBuffer {
     const frames: FrameNumber[] = [];
     for (let i = 0; i < Math.ceil(length / 4096); i++) frames.push(this.bank.allocate());
     for (let i = 1; i < frames.length; i++) {
       if (frames[i] !== frames[0] + i) throw new Error("the rig's memory is fragmented: allocate big buffers first");
     }
     const pin = this.authority.tryPin(frames, 0, length, access, PinPool.reserved);
-    const io = slot.dma.map(pin, 0, length, access, "test rig");
+    const io = slot.dma.map(pin, 0, length, access, "test rig", addressBits);
     const start = frameOffset(frames[0]);
     const bytes = this.bank.bytes.subarray(start, start + length);
     return { io, bytes, view: new DataView(bytes.buffer, bytes.byteOffset, length) };
