@@ -5,6 +5,7 @@ const rooms = [
   "machine",
   "findings",
   "linux",
+  "clients",
   "drivers",
   "store",
   "ports",
