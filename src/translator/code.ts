@@ -93,10 +93,9 @@ export class GuestCode implements CodeSource {
     return own === null ? [] : (this.#taken.get(own.object) ?? []);
   }
 
-  /** All known functions of the object that an address belongs to. */
-  siblings(address: GuestAddress): readonly LoadedFunction[] {
-    const own = this.functionAt(address);
-    return own === null ? [] : this.#functions.filter((f) => f.object === own.object);
+  /** Whether a function that is known, or a part of one that is kept elsewhere, begins at an address. */
+  startsAt(address: GuestAddress): boolean {
+    return this.functionAt(address)?.address === address;
   }
 
   at(address: GuestAddress): Lifted | null {

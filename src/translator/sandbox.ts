@@ -145,6 +145,11 @@ export class Sandbox {
     return this.#made().runtime;
   }
 
+  /** Ports and model-specific registers: what instructions that no expression describes ask of the surroundings. */
+  get system(): SystemInstructions {
+    return this.#made().system;
+  }
+
   get code(): GuestCode {
     return this.#made().code;
   }
@@ -391,9 +396,7 @@ export class Sandbox {
   translateAll(): { readonly guestBytes: number; readonly wasmBytes: number } {
     const { runtime, code } = this.#made();
     const before = { ...this.statistics };
-    for (const { address } of code.functions) {
-      if (!runtime.isTranslated(address) && code.at(address) !== null) runtime.translations.translate(address);
-    }
+    runtime.translations.translateAll(code.functions.map(({ address }) => address));
     const { guestBytes, wasmBytes } = this.statistics;
     return { guestBytes: guestBytes - before.guestBytes, wasmBytes: wasmBytes - before.wasmBytes };
   }

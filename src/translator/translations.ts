@@ -2,6 +2,7 @@ import type { GuestAddress } from "../util/guest-address.js";
 import type { GuestCode } from "./code.js";
 import type { EmitOptions, WrittenFunction } from "./emit/function.js";
 import { type EmittedModule, emitModule, IMPORTS, type Placed } from "./emit/module.js";
+import type { Lifted } from "./flow/effects.js";
 import { discoverRegion, type Region } from "./flow/region.js";
 import type { GuestMemory } from "./guest-memory.js";
 import type { Linker } from "./linker.js";
@@ -19,11 +20,11 @@ interface Unit {
   readonly slots: readonly number[];
 }
 
-/** Code that is called without a whole object being known is translated with so many of its callees. */
+/** A function is translated with what it calls, and so on, until so many bytes of code or functions are together. */
+const MOST_BYTES = 0x4000;
 const MOST_TOGETHER = 64;
+/** Indirect calls are compared with the functions that they may go to if there are no more than these. */
 const MOST_LIKELY = 8;
-/** Objects with more functions than this are translated in parts. */
-const MOST_FUNCTIONS = 4000;
 
 /** Turns regions of guest code into modules, puts them into the table, and takes them out when their code changes. */
 export class Translations {
@@ -31,6 +32,8 @@ export class Translations {
   /** Slots that lead to translated code. */
   readonly #ready = new Map<number, Unit>();
   readonly #byPage = new Map<number, Set<Unit>>();
+  /** Whether what is only called by what is to be translated is worth translating too. */
+  isWorth: (address: GuestAddress) => boolean = () => true;
 
   constructor(
     private readonly memory: GuestMemory,
@@ -44,30 +47,25 @@ export class Translations {
     return this.#ready.has(slot);
   }
 
-  /** Translates what is at an address together with what it belongs to. @returns whether there is code */
+  /** Translates what is at an address together with what it calls. @returns whether there is code */
   translate(address: GuestAddress): boolean {
-    if (this.code.functionAt(address)?.address !== address) return this.#unit([address]);
-    const all = this.code.siblings(address).map((f) => f.address);
-    const together = all.length <= MOST_FUNCTIONS ? all : this.#callees(address);
-    const missing = together.filter((at) => {
-      if (at === address) return true;
-      const slot = this.linker.knownSlot(at);
-      return !this.code.pinned.has(at) && (slot === null || !this.#ready.has(slot));
-    });
-    return this.#unit(missing);
+    return this.#unit(this.#together(address, MOST_BYTES, MOST_TOGETHER));
+  }
+
+  /** Translates what is at some addresses as one, where it is not translated yet. */
+  translateAll(addresses: readonly GuestAddress[]): void {
+    this.#unit(addresses.filter((at) => !this.#isDone(at)).flatMap((at) => this.#region(at) ?? []));
   }
 
   /** Translates what is at an address alone: where execution goes on in the middle of a function. */
   translateAlone(address: GuestAddress): boolean {
-    return this.#unit([address]);
+    return this.#unit(this.#together(address, 0, 1));
   }
 
-  /** How the function at an address is written, together with what it belongs to; nothing comes into force. */
+  /** How the function at an address is written, together with what it calls; nothing comes into force. */
   written(address: GuestAddress): WrittenFunction | null {
-    const own = this.code.functionAt(address)?.address === address;
-    const placed = this.#placed(own ? this.code.siblings(address).map((f) => f.address) : [address]);
     let found: WrittenFunction | null = null;
-    this.#emit(placed, {
+    this.#emit(this.#placed(this.#together(address, MOST_BYTES, MOST_TOGETHER)), {
       ...this.options,
       onFunction: (written) => {
         if (written.region.entry === address) found = written;
@@ -122,30 +120,51 @@ export class Translations {
     this.linker.forgetTargets();
   }
 
-  #callees(address: GuestAddress): GuestAddress[] {
-    const found = new Set<GuestAddress>([address]);
-    for (const at of found) {
-      if (found.size >= MOST_TOGETHER) break;
-      for (const { nodes } of discoverRegion(this.code, at).blocks) {
-        for (const { lifted } of nodes) {
-          const { last } = lifted.effects;
-          if (last?.kind === "call" && found.size < MOST_TOGETHER && this.code.functionAt(last.target) !== null) {
-            found.add(last.target);
-          }
-        }
-      }
-    }
-    return [...found];
+  #region(address: GuestAddress): Region | null {
+    return this.code.at(address) === null ? null : discoverRegion(this.code, address);
   }
 
-  #placed(addresses: readonly GuestAddress[]): readonly Placed[] {
-    const placed: Placed[] = [];
-    for (const address of addresses) {
-      if (this.code.at(address) === null) continue;
-      const slot = this.code.pinned.has(address) ? this.linker.slotBehind(address) : this.linker.slotOf(address);
-      placed.push({ region: discoverRegion(this.code, address), slot });
+  /** There is code for it, or a hook in its place. */
+  #isDone(address: GuestAddress): boolean {
+    const slot = this.linker.knownSlot(address);
+    return this.code.pinned.has(address) || (slot !== null && this.#ready.has(slot));
+  }
+
+  /** The region at an address and those of functions that it calls or may call, the nearest first. */
+  #together(address: GuestAddress, mostBytes: number, most: number): readonly Region[] {
+    const regions: Region[] = [];
+    const taken = this.code.takenFunctions(address);
+    const likely = taken.length <= MOST_LIKELY ? taken : [];
+    let bytes = 0;
+    const found = new Set<GuestAddress>([address]);
+    const want = (target: GuestAddress): void => {
+      if (this.code.startsAt(target) && !this.#isDone(target) && this.isWorth(target)) found.add(target);
+    };
+    for (const at of found) {
+      const region = this.#region(at);
+      if (region === null) continue;
+      regions.push(region);
+      bytes += guestBytes(region);
+      if (bytes >= mostBytes || regions.length >= most) break;
+      for (const { nodes, ending, outside } of region.blocks) {
+        for (const { lifted, inlining } of nodes) {
+          const { last } = lifted.effects;
+          if (last?.kind === "call" && inlining === "none") want(last.target);
+          else if (last?.kind === "callIndirect") likely.forEach(want);
+          const leads = leadsTo(lifted);
+          if (leads !== null) want(leads);
+        }
+        if (ending.kind === "tail" || ending.kind === "branch") outside.forEach(want);
+      }
     }
-    return placed;
+    return regions;
+  }
+
+  #placed(regions: readonly Region[]): readonly Placed[] {
+    return regions.map((region) => {
+      const { entry } = region;
+      return { region, slot: this.code.pinned.has(entry) ? this.linker.slotBehind(entry) : this.linker.slotOf(entry) };
+    });
   }
 
   #emit(placed: readonly Placed[], options: EmitOptions): EmittedModule {
@@ -158,8 +177,8 @@ export class Translations {
     );
   }
 
-  #unit(addresses: readonly GuestAddress[]): boolean {
-    const placed = this.#placed(addresses);
+  #unit(regions: readonly Region[]): boolean {
+    const placed = this.#placed(regions);
     if (placed.length === 0) return false;
     const { bytes, sizes } = this.#emit(placed, this.options);
     // An instance puts its functions into the table.
@@ -206,15 +225,19 @@ function likelyTargets(placed: readonly Placed[], taken: readonly GuestAddress[]
   for (const { region } of placed) {
     for (const { nodes } of region.blocks) {
       for (const { lifted } of nodes) {
-        const { mnemonic, operands } = lifted.instruction;
-        const [, source] = operands;
-        if (mnemonic !== "lea" || source?.kind !== "memory" || source.base >= 0 || source.index >= 0) continue;
-        const address = Number(source.displacement) as GuestAddress;
-        if (entries.has(address)) found.add(address);
+        const address = leadsTo(lifted);
+        if (address !== null && entries.has(address)) found.add(address);
       }
     }
   }
   return found.size <= MOST_LIKELY ? [...found] : [];
+}
+
+/** The address that a `lea` relative to RIP makes, null for anything else. */
+function leadsTo({ instruction: { mnemonic, operands } }: Lifted): GuestAddress | null {
+  const [, source] = operands;
+  const isAddress = mnemonic === "lea" && source?.kind === "memory" && source.base < 0 && source.index < 0;
+  return isAddress ? (Number(source.displacement) as GuestAddress) : null;
 }
 
 function guestBytes(region: Region): number {
