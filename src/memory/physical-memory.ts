@@ -45,9 +45,11 @@ export class Bank {
   readonly #freeList: Int32Array;
   #free: number;
 
+  /** @param adopted memory that somebody else hands out: no frame of it is free */
   constructor(
     readonly index: number,
     byteLength: number,
+    adopted: WebAssembly.Memory | null = null,
   ) {
     if (!Number.isInteger(byteLength) || byteLength < PAGE_SIZE || byteLength >= BANK_BYTES) {
       throw new KorralError(
@@ -56,24 +58,17 @@ export class Bank {
         2,
       );
     }
-    const pages = Math.ceil(byteLength / WASM_PAGE);
-    try {
-      this.memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
-    } catch {
-      throw new EnvironmentError(
-        "no-address-space",
-        `the host refuses ${byteLength} bytes of memory: ask for less, or raise its limits (ulimit -v)`,
-      );
-    }
+    this.memory = adopted ?? reserved(byteLength);
     this.bytes = new Uint8Array(this.memory.buffer);
     this.words = new Int32Array(this.memory.buffer);
     this.frames = Math.floor(byteLength / PAGE_SIZE);
     this.pinCounts = new Uint32Array(this.frames);
     this.#states = new Uint8Array(this.frames);
     this.#dirty = new Uint8Array(this.frames);
-    this.#freeList = new Int32Array(this.frames);
-    this.#free = this.frames;
-    for (let i = 0; i < this.frames; i++) this.#freeList[i] = this.frames - 1 - i;
+    this.#free = adopted === null ? this.frames : 0;
+    this.#freeList = new Int32Array(this.#free);
+    for (let i = 0; i < this.#free; i++) this.#freeList[i] = this.frames - 1 - i;
+    if (adopted !== null) this.#states.fill(FrameState.resident);
   }
 
   get freeFrames(): number {
@@ -145,17 +140,30 @@ export class Bank {
   }
 }
 
+function reserved(byteLength: number): WebAssembly.Memory {
+  const pages = Math.ceil(byteLength / WASM_PAGE);
+  try {
+    return new WebAssembly.Memory({ initial: pages, maximum: pages });
+  } catch {
+    throw new EnvironmentError(
+      "no-address-space",
+      `the host refuses ${byteLength} bytes of memory: ask for less, or raise its limits (ulimit -v)`,
+    );
+  }
+}
+
 /** All banks: what machine-physical addresses and frame numbers mean. */
 export class PhysicalMemory {
   readonly banks: Bank[] = [];
 
   /** @param byteLength bytes, rounded down to whole frames */
   addBank(byteLength: number): Bank {
-    if (this.banks.length >= MAX_BANKS)
-      throw new KorralError("too-many-banks", `a machine has at most ${MAX_BANKS} banks`);
-    const bank = new Bank(this.banks.length, byteLength);
-    this.banks.push(bank);
-    return bank;
+    return this.#added(new Bank(this.banks.length, byteLength));
+  }
+
+  /** Makes a bank of memory that exists, whose owner hands out its frames: a Linux domain's. */
+  adoptBank(memory: WebAssembly.Memory, byteLength: number): Bank {
+    return this.#added(new Bank(this.banks.length, byteLength, memory));
   }
 
   bankOf(frame: FrameNumber): Bank {
@@ -169,6 +177,13 @@ export class PhysicalMemory {
       if (frames[i] >>> BANK_SHIFT !== bank.index) bank = this.bankOf(frames[i]);
       bank.setDirty(frames[i], true);
     }
+  }
+
+  #added(bank: Bank): Bank {
+    if (this.banks.length >= MAX_BANKS)
+      throw new KorralError("too-many-banks", `a machine has at most ${MAX_BANKS} banks`);
+    this.banks.push(bank);
+    return bank;
   }
 
   /** The bytes of a frame: a fresh view, so not for hot paths. */

@@ -29,7 +29,8 @@ export function backtrace(cpu: CpuState, memory: GuestMemory, code: GuestCode): 
   const mapping = memory.mappings.find(({ address, size }) => address - OVERFLOW <= sp && address + size > sp);
   if (mapping === undefined) return frames;
   const start = Math.max(sp, mapping.address) as GuestAddress;
-  const end = Math.min(mapping.address + mapping.size - 8, start + 8 * WORDS);
+  const bound = memory.stackAt(sp)?.end ?? mapping.address + mapping.size;
+  const end = Math.min(bound - 8, start + 8 * WORDS);
   for (let at = start; at <= end && frames.length < DEEPEST; at = (at + 8) as GuestAddress) {
     const word = memory.view.getBigInt64(memory.offset(at), true);
     const address = Number(word) as GuestAddress;

@@ -64,6 +64,19 @@ export class CpuState {
     this.halves[index + 1] = 0;
   }
 
+  /** A general register as an address is: signed, and exact up to ±2^53. */
+  generalAddress(register: number): GuestAddress {
+    const index = (CPU.registers >> 2) + 2 * register;
+    return (this.halves[index + 1] * 2 ** 32 + (this.halves[index] >>> 0)) as GuestAddress;
+  }
+
+  /** @param value a whole number up to ±2^53 */
+  setGeneralAddress(register: number, value: number): void {
+    const index = (CPU.registers >> 2) + 2 * register;
+    this.halves[index] = value;
+    this.halves[index + 1] = Math.floor(value / 2 ** 32);
+  }
+
   /** Sets the bits of the low half that `mask` has, and leaves the others. */
   patchGeneral32(register: number, mask: number, value: number): void {
     const index = (CPU.registers >> 2) + 2 * register;

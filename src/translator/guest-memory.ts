@@ -14,6 +14,8 @@ export interface Protection {
 }
 
 export interface Mapping extends Protection {
+  /** Its shadow is set piece by piece, by whoever hands it out. */
+  readonly reserved?: true;
   readonly name: string;
   readonly address: GuestAddress;
   readonly size: number;
@@ -78,6 +80,17 @@ export class GuestMemory implements MemoryPort {
 
   /** @throws GuestMemoryError if some of it is outside the guest space or mapped already */
   map(address: GuestAddress, size: number, protection: Protection, name = "memory"): void {
+    this.#add({ address, size, name, ...protection });
+    this.setShadow(address, size, shadowOf(protection));
+  }
+
+  /** Takes a range for memory that is handed out later: until its shadow is set, it is not accessible. @throws as `map` */
+  reserve(address: GuestAddress, size: number, name: string): void {
+    this.#add({ address, size, name, reserved: true, read: true, write: true, execute: false });
+  }
+
+  #add(mapping: Mapping): void {
+    const { address, size } = mapping;
     this.#range(address, size);
     const taken = this.#mappings.find((m) => address < m.address + m.size && m.address < address + size);
     if (taken !== undefined) {
@@ -86,9 +99,8 @@ export class GuestMemory implements MemoryPort {
         `${formatGuestAddress(address)} to ${formatGuestAddress((address + size) as GuestAddress)} overlaps ${taken.name} at ${formatGuestAddress(taken.address)}: map it elsewhere`,
       );
     }
-    this.#mappings.push({ address, size, name, ...protection });
+    this.#mappings.push(mapping);
     this.#mappings.sort((a, b) => a.address - b.address);
-    this.setShadow(address, size, shadowOf(protection));
   }
 
   /** Takes mappings away, those that lie in the range whole. Their bytes become zero. */
@@ -155,6 +167,11 @@ export class GuestMemory implements MemoryPort {
   /** Takes a range for a stack: accesses right below it are its overflow. */
   markStack(start: GuestAddress, end: GuestAddress): void {
     this.#stacks.push({ start, end });
+  }
+
+  /** The stack that an address lies in. */
+  stackAt(address: GuestAddress): { readonly start: GuestAddress; readonly end: GuestAddress } | null {
+    return this.#stacks.find(({ start, end }) => address >= start && address < end) ?? null;
   }
 
   /** Accesses to addresses that no guest memory lies at go to a handler. */

@@ -100,7 +100,8 @@ export class Snapshots {
 
   #pages(): Set<number> {
     const pages = new Set(this.#shadowed);
-    for (const { address, size } of this.memory.mappings) {
+    for (const { address, size, reserved } of this.memory.mappings) {
+      if (reserved) continue;
       const last = this.memory.page((address + size - 1) as GuestAddress);
       for (let page = this.memory.page(address); page <= last; page++) pages.add(page);
     }

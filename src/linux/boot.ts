@@ -1,0 +1,138 @@
+import { Shadow } from "../translator/shadow.js";
+import type { GuestAddress } from "../util/guest-address.js";
+import { Guest } from "./guest.js";
+import { PERCPU, PHYSICAL_BASE, VMEMMAP, VMALLOC } from "./layout.js";
+import type { Services } from "./services.js";
+
+/** `enum system_states`: running. */
+const SYSTEM_RUNNING = "SYSTEM_RUNNING";
+const PREEMPT_ENABLED = 0x8000_0000;
+const CPU_MASKS = ["__cpu_possible_mask", "__cpu_present_mask", "__cpu_online_mask", "__cpu_active_mask"];
+/** What the kernel says of physical addresses must be more than any that the domain has, lent frames included. */
+const PHYSICAL_BITS = 46;
+const FRAMES = 1 << 20;
+const SECTION_FRAMES = 1 << 15;
+/** struct mem_section flags: present, has a map, online, early. */
+const SECTION_FLAGS = 0xf;
+const CANARY = 0x1122_3344_5566_7700n;
+const CANARY_OFFSET = 0x28;
+
+const WORK_QUEUES = [
+  "system_wq",
+  "system_highpri_wq",
+  "system_long_wq",
+  "system_unbound_wq",
+  "system_freezable_wq",
+  "system_power_efficient_wq",
+  "system_freezable_power_efficient_wq",
+  "system_bh_wq",
+  "system_bh_highpri_wq",
+  "async_wq",
+];
+
+/**
+ * Initialisation of the kernel's own code, in an order that works: each after what it needs. What a kernel has not is
+ * left out.
+ */
+const INITIALISATION = [
+  "wait_bit_init",
+  "radix_tree_init",
+  "maple_tree_init",
+  "kernfs_init",
+  "sysfs_init",
+  "devices_init",
+  "buses_init",
+  "classes_init",
+  "faux_bus_init",
+  "auxiliary_bus_init",
+  "platform_bus_init",
+  "softirq_init",
+  "skb_init",
+  "pcibus_class_init",
+  "pci_driver_init",
+  "net_dev_init",
+  "net_ns_init",
+] as const;
+
+/** Makes a processor and memory as the kernel expects them, and has it initialise itself. */
+export function boot(services: Services): void {
+  layOut(services);
+  const { execution, guest, heap, time } = services;
+  time.show();
+  time.hz = execution.call("__msecs_to_jiffies", 1000) || time.hz;
+  time.show();
+  for (const name of WORK_QUEUES) {
+    const at = guest.find(name);
+    if (at !== null) guest.setPointer(at, services.work.create(name, 0, 0));
+  }
+  for (const name of INITIALISATION) {
+    if (guest.find(name) !== null) execution.call(name);
+  }
+  const text = Guest.encode("module");
+  const name = heap.allocate(text.length);
+  guest.setBytes(name, text);
+  guest.setPointer(guest.symbol("module_kset"), execution.call("kset_create_and_add", name, 0, 0));
+  heap.free(name);
+}
+
+function layOut({ guest, percpu, heap, pages, threads }: Services): void {
+  const { cpu } = guest.sandbox;
+  const set = (name: string, size: 4 | 8, value: number): void => {
+    const at = guest.find(name);
+    if (at !== null) guest.write(at, size, value);
+  };
+  const setLocal = (name: string, size: 4 | 8, value: number): void => {
+    if (percpu.has(name)) guest.write(percpu.address(name), size, value);
+  };
+  cpu.gsBase = BigInt(PERCPU);
+  setLocal("this_cpu_off", 8, PERCPU);
+  set("__per_cpu_offset", 8, PERCPU);
+  set("pcpu_base_addr", 8, PERCPU);
+  guest.writeBig((PERCPU + CANARY_OFFSET) as GuestAddress, CANARY);
+  const interruptStack = pages.addressOf(pages.allocate(2, false));
+  const stackTop = (interruptStack ?? 0) + 4 * 4096 - 8;
+  if (percpu.has("pcpu_hot")) {
+    const hot = percpu.address("pcpu_hot");
+    guest.field("pcpu_hot.current_task").set(hot, guest.symbol("init_task"));
+    guest.field("pcpu_hot.hardirq_stack_ptr").set(hot, stackTop);
+  } else {
+    setLocal("current_task", 8, guest.symbol("init_task"));
+    setLocal("hardirq_stack_ptr", 8, stackTop);
+  }
+  threads.preemptCount = PREEMPT_ENABLED;
+  set("page_offset_base", 8, PHYSICAL_BASE);
+  set("vmemmap_base", 8, VMEMMAP);
+  set("vmalloc_base", 8, VMALLOC);
+  set("phys_base", 8, 0);
+  set("nr_cpu_ids", 4, 1);
+  for (const mask of CPU_MASKS) set(mask, 8, 1);
+  set("__num_online_cpus", 4, 1);
+  set("system_state", 4, Number(guest.image.types.constant(SYSTEM_RUNNING)));
+  set("max_pfn", 8, FRAMES);
+  set("max_low_pfn", 8, FRAMES);
+  set("high_memory", 8, PHYSICAL_BASE + 0x4000_0000);
+  describeProcessor(guest);
+  describeMemory(guest, heap.allocate(4096), heap.allocate(32 * 64 * 2));
+  pages.reveal(guest.image.sections[0].address, guest.image.end - guest.image.sections[0].address);
+  guest.memory.setShadow(PERCPU, guest.image.percpu.size, Shadow.accessible);
+}
+
+function describeProcessor(guest: Guest): void {
+  const cpu = guest.symbol("boot_cpu_data");
+  guest.field("cpuinfo_x86.x86_phys_bits").set(cpu, PHYSICAL_BITS);
+  guest.field("cpuinfo_x86.x86_virt_bits").set(cpu, 48);
+  guest.field("cpuinfo_x86.x86_clflush_size").set(cpu, 64);
+  guest.field("cpuinfo_x86.x86_cache_alignment").set(cpu, 64);
+}
+
+/** Sparse memory: all frames below the limit count as present. */
+function describeMemory(guest: Guest, roots: GuestAddress, sections: GuestAddress): void {
+  const at = guest.find("mem_section");
+  if (at === null) return;
+  guest.setPointer(at, roots);
+  guest.setPointer(roots, sections);
+  const bytes = guest.sizeOf("mem_section");
+  for (let i = 0; i < FRAMES / SECTION_FRAMES; i++) {
+    guest.field("mem_section.section_mem_map").set((sections + i * bytes) as GuestAddress, SECTION_FLAGS);
+  }
+}

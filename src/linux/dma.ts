@@ -1,0 +1,255 @@
+import type { IoMmuContext } from "../bus/io-mmu.js";
+import type { Bank } from "../memory/physical-memory.js";
+import { BANK_SHIFT, pagesSpanned } from "../memory/physical-memory.js";
+import { DmaAccess, type Pin, type PinAccess } from "../memory/pin.js";
+import { type PinAuthority, PinPool } from "../memory/pin-budget.js";
+import { Shadow } from "../translator/shadow.js";
+import { type FrameNumber, type IoAddress, PAGE_MASK, PAGE_SHIFT } from "../util/brand.js";
+import { KorralError } from "../util/errors.js";
+import { EventSource } from "../util/events.js";
+import { type GuestAddress, formatGuestAddress } from "../util/guest-address.js";
+import type { Guest } from "./guest.js";
+
+/** `enum dma_data_direction`. */
+export const DmaDirection = { bidirectional: 0, toDevice: 1, fromDevice: 2, none: 3 } as const;
+/** The driver says itself when a buffer changes hands. */
+export const DMA_ATTR_SKIP_CPU_SYNC = 1 << 5;
+/** What a driver is told instead of an I/O address. */
+export const DMA_MAPPING_ERROR = -1;
+
+/** A mapping request, release or synchronisation that does not fit what is mapped. */
+export interface DmaMisuse {
+  readonly rule: string;
+  readonly device: string;
+  readonly message: string;
+  readonly site: string;
+}
+
+export interface DmaEvents {
+  misuse: DmaMisuse;
+  /** A mapping was refused: the bound on pins is reached, or I/O addresses are used up. The driver is told. */
+  refused: { readonly device: string; readonly message: string; readonly site: string };
+}
+
+export interface DmaMapping {
+  readonly address: IoAddress;
+  readonly pin: Pin;
+  readonly start: GuestAddress;
+  readonly length: number;
+  readonly direction: number;
+  readonly attributes: number;
+  readonly kind: "single" | "coherent" | "scatter-gather";
+  readonly site: string;
+}
+
+export interface DmaStatistics {
+  maps: number;
+  unmaps: number;
+  coherent: number;
+  refused: number;
+}
+
+/**
+ * The domain's I/O mappings: for each the pin that nobody asked the driver to make, and the I/O MMU entry on top of it.
+ * While a device owns bytes, the shadow says so.
+ */
+export class DmaMappings {
+  readonly events = new EventSource<DmaEvents>();
+  readonly statistics: DmaStatistics = { maps: 0, unmaps: 0, coherent: 0, refused: 0 };
+  readonly #mappings = new Map<IoMmuContext, Map<number, DmaMapping>>();
+
+  constructor(
+    private readonly guest: Guest,
+    private readonly bank: Bank,
+    private readonly authority: PinAuthority,
+    private readonly site: () => string,
+  ) {}
+
+  get live(): number {
+    let live = 0;
+    for (const mappings of this.#mappings.values()) live += mappings.size;
+    return live;
+  }
+
+  /** Those of a device that are left. */
+  mappingsOf(device: IoMmuContext): readonly DmaMapping[] {
+    return [...(this.#mappings.get(device)?.values() ?? [])];
+  }
+
+  /**
+   * Pins and maps bytes for a device.
+   * @param bits of the device's mask
+   * @returns the I/O address; `DMA_MAPPING_ERROR` if that cannot be now
+   */
+  map(
+    device: IoMmuContext,
+    start: GuestAddress,
+    length: number,
+    direction: number,
+    attributes: number,
+    bits: number,
+    kind: DmaMapping["kind"] = "single",
+  ): number {
+    const site = this.site();
+    const access = accessOf(direction);
+    if (access === null || !(length > 0) || !this.#isOwn(start, length)) {
+      const what = `${length} bytes at ${formatGuestAddress(start)}, direction ${direction}`;
+      this.#misuse(device, "dma-map-invalid", `maps ${what}, which is no memory that it may map`, site);
+      return DMA_MAPPING_ERROR;
+    }
+    const pool =
+      kind === "coherent" ? PinPool.reserved : access === DmaAccess.read ? PinPool.solicited : PinPool.posted;
+    try {
+      const pin = this.authority.tryPin(this.#frames(start, length), start & PAGE_MASK, length, access, pool);
+      const address = this.#enter(device, pin, length, access, site, bits, kind === "coherent");
+      this.#mappingsOf(device).set(address, { address, pin, start, length, direction, attributes, kind, site });
+      if (kind === "coherent") this.statistics.coherent++;
+      else this.#give(start, length, direction, attributes);
+      this.statistics.maps++;
+      return address;
+    } catch (error) {
+      if (!(error instanceof KorralError)) throw error;
+      this.statistics.refused++;
+      this.events.emit("refused", { device: device.device, message: error.message, site });
+      return DMA_MAPPING_ERROR;
+    }
+  }
+
+  /** Unmaps and releases. @returns what was mapped, null if that was a misuse */
+  unmap(
+    device: IoMmuContext,
+    address: number,
+    length: number,
+    direction: number,
+    kind: DmaMapping["kind"] = "single",
+  ): DmaMapping | null {
+    const mapping = this.#mappings.get(device)?.get(address);
+    if (mapping === undefined) {
+      this.#misuse(device, "dma-unmap-unknown", `unmaps ${hex(address)}, which is not mapped`, this.site());
+      return null;
+    }
+    if (mapping.kind !== kind) {
+      const what = `unmaps ${hex(address)} as ${kind}, which was mapped as ${mapping.kind}`;
+      this.#misuse(device, "dma-unmap-function", what, this.site());
+    } else if (mapping.length !== length) {
+      const what = `unmaps ${length} bytes at ${hex(address)}, where ${mapping.length} are mapped`;
+      this.#misuse(device, "dma-unmap-size", what, this.site());
+    } else if (mapping.direction !== direction) {
+      const what = `unmaps ${hex(address)} for direction ${direction}, which was mapped for ${mapping.direction}`;
+      this.#misuse(device, "dma-unmap-direction", what, this.site());
+    }
+    this.#release(device, mapping);
+    return mapping;
+  }
+
+  /** The bytes change hands, or a part of them. */
+  sync(device: IoMmuContext, address: number, length: number, direction: number, toDevice: boolean): void {
+    const mapping = this.find(device, address);
+    if (mapping === null) {
+      this.#misuse(device, "dma-sync-unknown", `synchronises ${hex(address)}, which is not mapped`, this.site());
+      return;
+    }
+    const offset = address - mapping.address;
+    if (offset + length > mapping.length) {
+      const what = `synchronises ${length} bytes at ${hex(address)}, beyond the mapping's end`;
+      this.#misuse(device, "dma-sync-range", what, this.site());
+      return;
+    }
+    const start = (mapping.start + offset) as GuestAddress;
+    if (toDevice) this.#give(start, length, direction, 0);
+    else this.#take(start, length);
+  }
+
+  /** The mapping that an I/O address lies in. */
+  find(device: IoMmuContext, address: number): DmaMapping | null {
+    const mappings = this.#mappings.get(device);
+    const exact = mappings?.get(address);
+    if (exact !== undefined) return exact;
+    const record = device.recordAt(address);
+    return record === null ? null : (mappings?.get(record.address) ?? null);
+  }
+
+  /** Takes everything of a device away. */
+  releaseAll(device: IoMmuContext): void {
+    for (const mapping of this.mappingsOf(device)) this.#release(device, mapping);
+  }
+
+  #release(device: IoMmuContext, { address, pin, start, length, kind }: DmaMapping): void {
+    this.#mappings.get(device)?.delete(address);
+    device.unmap(address, "the driver");
+    this.authority.unpin(pin);
+    if (kind !== "coherent") this.#take(start, length);
+    this.statistics.unmaps++;
+  }
+
+  #enter(
+    device: IoMmuContext,
+    pin: Pin,
+    length: number,
+    access: PinAccess,
+    site: string,
+    bits: number,
+    aligned: boolean,
+  ): IoAddress {
+    try {
+      return device.map(pin, 0, length, access, site, bits, aligned);
+    } catch (error) {
+      this.authority.unpin(pin);
+      throw error;
+    }
+  }
+
+  /** The device owns the bytes: it writes them, or it reads them and nobody may write. */
+  #give(start: GuestAddress, length: number, direction: number, attributes: number): void {
+    if ((attributes & DMA_ATTR_SKIP_CPU_SYNC) !== 0 || length === 0) return;
+    const shadow = direction === DmaDirection.toDevice ? Shadow.toDevice : Shadow.deviceOwned;
+    this.guest.memory.setShadow(start, length, shadow);
+  }
+
+  #take(start: GuestAddress, length: number): void {
+    if (length > 0) this.guest.memory.setShadow(start, length, Shadow.accessible);
+  }
+
+  #mappingsOf(device: IoMmuContext): Map<number, DmaMapping> {
+    let mappings = this.#mappings.get(device);
+    if (mappings === undefined) {
+      mappings = new Map();
+      this.#mappings.set(device, mappings);
+    }
+    return mappings;
+  }
+
+  #frames(start: GuestAddress, length: number): FrameNumber[] {
+    const first = this.guest.memory.offset(start) >>> PAGE_SHIFT;
+    const count = pagesSpanned(start & PAGE_MASK, length);
+    const frames = new Array<FrameNumber>(count);
+    for (let i = 0; i < count; i++) frames[i] = ((this.bank.index << BANK_SHIFT) | (first + i)) as FrameNumber;
+    return frames;
+  }
+
+  /** Memory of the domain that something has allocated. */
+  #isOwn(start: GuestAddress, length: number): boolean {
+    const { space } = this.guest.memory;
+    return start >= space.firstMappable && start + length <= space.endMappable;
+  }
+
+  #misuse(device: IoMmuContext, rule: string, what: string, site: string): void {
+    this.events.emit("misuse", { rule, device: device.device, message: `${site} ${what}`, site });
+  }
+}
+
+function accessOf(direction: number): PinAccess | null {
+  switch (direction) {
+    case DmaDirection.bidirectional:
+      return DmaAccess.both;
+    case DmaDirection.toDevice:
+      return DmaAccess.read;
+    case DmaDirection.fromDevice:
+      return DmaAccess.write;
+    default:
+      return null;
+  }
+}
+
+const hex = (value: number): string => `0x${value.toString(16)}`;
+

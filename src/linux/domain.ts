@@ -1,0 +1,342 @@
+import type { Clock } from "../bus/clock.js";
+import type { InterruptController } from "../bus/interrupts.js";
+import type { PciBus, PciSlot } from "../bus/pci-bus.js";
+import { SectionFlag } from "../formats/elf-constants.js";
+import type { PhysicalMemory } from "../memory/physical-memory.js";
+import type { PinBudget } from "../memory/pin-budget.js";
+import { Sandbox } from "../translator/sandbox.js";
+import { KorralError } from "../util/errors.js";
+import { EventSource } from "../util/events.js";
+import type { GuestAddress } from "../util/guest-address.js";
+import type { Random } from "../util/random.js";
+import { AsyncCalls } from "./async-calls.js";
+import { boot } from "./boot.js";
+import { DmaMappings } from "./dma.js";
+import { Execution } from "./execution.js";
+import { Formatter } from "./format.js";
+import { Guest } from "./guest.js";
+import { Heap } from "./heap.js";
+import type { KernelImage } from "./image.js";
+import { Interrupts } from "./interrupts.js";
+import { LOW_MEMORY_ALIGNMENT, LOW_MEMORY_END, PERCPU, PERCPU_BYTES, STACKS, STACKS_END, VMALLOC, VMALLOC_END, VMEMMAP, VMEMMAP_END } from "./layout.js";
+import { MessageInterrupts } from "./message-interrupts.js";
+import { type LinuxModule, ModuleLoader } from "./modules.js";
+import { PageAllocator } from "./pages.js";
+import { PciBridge } from "./pci.js";
+import { Percpu } from "./percpu.js";
+import { RcuCallbacks } from "./rcu.js";
+import { SeamInstaller, SWITCHED } from "./seam.js";
+import { consoleSeams } from "./seams/console.js";
+import { dmaSeams } from "./seams/dma.js";
+import { edgeSeams } from "./seams/edges.js";
+import { interruptSeams } from "./seams/interrupts.js";
+import { memorySeams } from "./seams/memory.js";
+import { pciSeams } from "./seams/pci.js";
+import { threadSeams } from "./seams/threads.js";
+import { timeSeams } from "./seams/time.js";
+import { workSeams } from "./seams/work.js";
+import type { LinuxEvents, Services } from "./services.js";
+import { SlabCaches } from "./slab-caches.js";
+import { HOST_STACK_TOP, type Thread, Threads } from "./threads.js";
+import { Time } from "./time.js";
+import { Vmalloc } from "./vmalloc.js";
+import { WorkQueues } from "./work.js";
+
+const SEAM_FILES = [
+  memorySeams,
+  consoleSeams,
+  timeSeams,
+  threadSeams,
+  workSeams,
+  interruptSeams,
+  pciSeams,
+  dmaSeams,
+  edgeSeams,
+];
+/** Addresses that stand for functions of the host: a page of `ret`. */
+const STUBS = 0x8004_0000 | 0;
+const STUBS_BYTES = 0x1000;
+const RET = 0xc3;
+const STUB_SPACING = 16;
+
+/** What a domain needs of its machine. */
+export interface LinuxHost {
+  readonly memory: PhysicalMemory;
+  readonly budget: PinBudget;
+  readonly clock: Clock;
+  readonly interrupts: InterruptController;
+  readonly pci: PciBus;
+  readonly random: Random;
+}
+
+export interface LinuxOptions {
+  /** For messages, and for the pin authority. */
+  readonly name?: string;
+  readonly checks?: boolean;
+  /** Distinct frames that the domain may pin. */
+  readonly pinBound?: number;
+  /** Count how often each seam is called. */
+  readonly counting?: boolean;
+}
+
+/** The domain is dead: what it did, and where. */
+export class DomainDiedError extends KorralError {}
+
+/**
+ * A kernel image as an untrusted library, with a driver on top of it: memory, time, threads, interrupts and DMA are the
+ * domain's own, all else is the kernel's own code.
+ */
+export class LinuxDomain {
+  readonly services: Services;
+  readonly modules: ModuleLoader;
+  readonly sandbox: Sandbox;
+  #stubs = 0;
+  #pumping = false;
+  #dead: unknown = null;
+
+  constructor(
+    host: LinuxHost,
+    readonly image: KernelImage,
+    options: LinuxOptions = {},
+  ) {
+    const { name = "linux", checks = true, pinBound, counting = false } = options;
+    const sandbox = Sandbox.create({ space: "high", checks });
+    this.sandbox = sandbox;
+    const guest = new Guest(sandbox, image);
+    this.#mapImage();
+    this.#mapRegions();
+    const bank = host.memory.adoptBank(sandbox.memory.memory, sandbox.memory.bytes.length / 2);
+    const authority = host.budget.authority(name, pinBound);
+    const start = Math.ceil(image.end / LOW_MEMORY_ALIGNMENT) * LOW_MEMORY_ALIGNMENT;
+    let pagesBottom = (): GuestAddress => LOW_MEMORY_END;
+    let reveal = (_address: GuestAddress, _bytes: number): void => {};
+    const heap = new Heap(guest, start as GuestAddress, () => pagesBottom(), (a, b) => reveal(a, b));
+    const pages = new PageAllocator(guest, LOW_MEMORY_END, () => heap.top);
+    pagesBottom = () => pages.bottom;
+    reveal = (address, bytes) => pages.reveal(address, bytes);
+    const percpu = new Percpu(guest);
+    const execution = new Execution(guest, HOST_STACK_TOP);
+    const time = new Time(guest, host.clock, () => this.pump());
+    const exitStub = this.#stub();
+    const threads = new Threads(guest, execution, heap, percpu, exitStub, () => time.now());
+    const work = new WorkQueues(guest, heap, threads, time);
+    const rcu = new RcuCallbacks();
+    const interrupts = new Interrupts(guest, execution, threads, percpu);
+    const pci = new PciBridge(guest, execution, heap, interrupts, host.pci);
+    const messages = new MessageInterrupts(guest, host.interrupts, interrupts, pci);
+    const site = (): string => this.site();
+    const dma = new DmaMappings(guest, bank, authority, site);
+    const formatter = new Formatter(guest, heap, execution);
+    const seams = new SeamInstaller(guest, counting);
+    this.services = {
+      guest,
+      events: new EventSource<LinuxEvents>(),
+      execution,
+      heap,
+      caches: new SlabCaches(guest, heap, execution),
+      pages,
+      vmalloc: new Vmalloc(guest, pages),
+      percpu,
+      threads,
+      time,
+      work,
+      rcu,
+      async: new AsyncCalls(threads),
+      interrupts,
+      messages,
+      dma,
+      pci,
+      random: host.random,
+      seams,
+      site,
+      format: (format, words) => formatter.words(format, words),
+      formatList: (format, list) => formatter.list(format, list),
+    };
+    this.modules = new ModuleLoader(guest, heap, execution);
+    sandbox.system.ports = {
+      ...sandbox.system.ports,
+      in: (port, bytes) => pci.portRead(port, bytes),
+      out: (port, bytes, value) => pci.portWrite(port, bytes, value),
+    };
+    seams.at(exitStub, "thread exit", (call) => {
+      threads.exited(call.cpu.general32(0));
+      return SWITCHED;
+    });
+    for (const file of SEAM_FILES) seams.install(file(this.services));
+    for (const section of image.sections) {
+      execution.exceptions.addSection(section.name, section.address, section.size);
+    }
+    work.onWork = rcu.onCallback = () => this.#wake();
+    interrupts.onEntry = () => time.show();
+    interrupts.onExit = () => this.pump();
+    interrupts.onError = (error) => this.#die(error);
+  }
+
+  /** Has the kernel initialise itself. @throws GuestFailure */
+  boot(): void {
+    boot(this.services);
+  }
+
+  /** Puts slots of the machine's bus onto the domain's, and has the kernel find them. */
+  scanPci(slots: readonly PciSlot[]): void {
+    const { pci, seams, guest } = this.services;
+    for (const slot of slots) pci.add(slot);
+    const read = this.#stub();
+    const write = this.#stub();
+    seams.at(read, "pci read", (c) => {
+      guest.write(c.pointer(4), 4, pci.configRead(c.int(1), c.int(2), c.int(3)));
+      return 0;
+    });
+    seams.at(write, "pci write", (c) => {
+      pci.configWrite(c.int(1), c.int(2), c.int(3), c.unsigned(4));
+      return 0;
+    });
+    pci.scan(read, write);
+  }
+
+  /** A function of the host that the kernel can call. */
+  function(name: string, handle: Parameters<SeamInstaller["at"]>[2]): GuestAddress {
+    const address = this.#stub();
+    this.services.seams.at(address, name, handle);
+    return address;
+  }
+
+  /** Runs a function of the kernel in a thread, which may block; the machine has to run meanwhile. @returns RAX's low half, signed */
+  run(name: string, fn: GuestAddress | string, ...args: readonly number[]): Promise<number> {
+    const { guest, threads } = this.services;
+    const address = typeof fn === "string" ? guest.symbol(fn) : fn;
+    const thread = threads.spawn(name, address, args);
+    return this.#finished(thread);
+  }
+
+  #finished(thread: Thread): Promise<number> {
+    return new Promise<number>((resolve, reject) => {
+      thread.onExit = () => resolve(thread.exit ?? 0);
+      this.#failures.push(reject);
+      this.#wake();
+    });
+  }
+
+  readonly #failures: ((error: unknown) => void)[] = [];
+
+  /** Loads a module and runs its initialisation. @returns what that returned */
+  async load(
+    bytes: Uint8Array,
+    fileName: string,
+    parameters: Readonly<Record<string, string>> = {},
+  ): Promise<{ readonly module: LinuxModule; readonly result: number }> {
+    const module = this.modules.load(bytes, fileName, parameters);
+    this.modules.announce(module);
+    const init = this.modules.symbol(module, "init_module");
+    const result = init === null ? 0 : await this.run(module.name, init);
+    if (result === 0) this.modules.setState(module, "live");
+    return { module, result };
+  }
+
+  /** Runs a module's exit function and takes it out of memory. */
+  async unload(module: LinuxModule): Promise<void> {
+    const exit = this.modules.symbol(module, "cleanup_module");
+    this.modules.setState(module, "going");
+    if (exit !== null) await this.run(module.name, exit);
+    this.settle();
+    this.modules.remove(module);
+  }
+
+  get dead(): unknown {
+    return this.#dead;
+  }
+
+  /** Everything that can go on without time passing: threads, work, timers, RCU, softirqs. */
+  settle(): void {
+    this.pump();
+  }
+
+  /** Runs what is ready. */
+  pump(): void {
+    if (this.#pumping || this.services.execution.busy || this.#dead !== null) return;
+    this.#pumping = true;
+    try {
+      this.services.time.show();
+      while (this.#step());
+    } catch (error) {
+      this.#die(error);
+    } finally {
+      this.#pumping = false;
+      this.#arm();
+    }
+  }
+
+  /** One thing that is ready. @returns false if nothing is */
+  #step(): boolean {
+    const { interrupts, time, rcu, work, threads, execution } = this.services;
+    interrupts.runSoftirqs();
+    const due = time.takeDue();
+    if (due !== null) {
+      const answer = interrupts.callInSoftirq(due.function, due.timer);
+      if (due.kind === "hrtimer") time.restartHigh(due.timer, answer);
+      return true;
+    }
+    const callback = rcu.take();
+    if (callback !== null) {
+      interrupts.callInSoftirq(callback.function, callback.head);
+      return true;
+    }
+    work.dispatch();
+    return threads.runNext() && !execution.busy;
+  }
+
+  #arm(): void {
+    const { time, work, threads } = this.services;
+    time.arm(Math.min(work.nextDelayed, threads.nextWake));
+  }
+
+  #wake(): void {
+    if (this.#pumping) return;
+    this.services.time.arm(this.services.time.now());
+  }
+
+  #die(error: unknown): void {
+    this.#dead ??= error;
+    for (const reject of this.#failures.splice(0)) reject(error);
+  }
+
+  /** The nearest function of a module among the callers, with its module; else the kernel's. */
+  site(): string {
+    const frames = this.sandbox.backtrace();
+    for (const { address, symbol } of frames) {
+      const module = this.modules.nameAt(address);
+      if (module !== null) return `${symbol ?? "unknown"} [${module}]`;
+    }
+    return frames[1]?.symbol ?? frames[0]?.symbol ?? "the kernel";
+  }
+
+  #stub(): GuestAddress {
+    const address = (STUBS + STUB_SPACING * this.#stubs++) as GuestAddress;
+    return address;
+  }
+
+  #mapImage(): void {
+    const { memory, code } = this.sandbox;
+    for (const { name, address, size, flags, data } of this.image.sections) {
+      const execute = (flags & SectionFlag.executable) !== 0;
+      // Code and constants that are initialised at run time live side by side: what is no code may be written while it boots.
+      memory.map(address, size, { read: true, write: !execute, execute }, name);
+      memory.bytes.set(data, memory.offset(address));
+    }
+    code.addFunctions(this.image.functions());
+  }
+
+  #mapRegions(): void {
+    const { memory } = this.sandbox;
+    const region = (start: number, end: number, name: string): void => {
+      memory.reserve(start as GuestAddress, end - start, name);
+    };
+    memory.map(STUBS as GuestAddress, STUBS_BYTES, { read: true, write: false, execute: true }, "seams");
+    memory.bytes.fill(RET, memory.offset(STUBS as GuestAddress), memory.offset(STUBS as GuestAddress) + STUBS_BYTES);
+    region(PERCPU, PERCPU + PERCPU_BYTES, "per-CPU memory");
+    region(STACKS, STACKS_END, "stacks");
+    region(Math.ceil(this.image.end / LOW_MEMORY_ALIGNMENT) * LOW_MEMORY_ALIGNMENT, LOW_MEMORY_END, "low memory");
+    region(VMEMMAP, VMEMMAP_END, "struct pages");
+    region(VMALLOC, VMALLOC_END, "vmalloc memory");
+  }
+}

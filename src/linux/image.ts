@@ -1,0 +1,157 @@
+import type { Btf } from "../formats/btf.js";
+import { typesOfImage } from "../formats/btf-image.js";
+import { ElfFile } from "../formats/elf.js";
+import { SectionFlag } from "../formats/elf-constants.js";
+import type { ElfSection } from "../formats/elf-section.js";
+import type { Kallsyms } from "../formats/kallsyms.js";
+import { symbolsOfImage } from "../formats/kallsyms-image.js";
+import type { LoadedFunction } from "../translator/loaded-object.js";
+import { InputError, UnsupportedError } from "../util/errors.js";
+import type { GuestAddress } from "../util/guest-address.js";
+import { IMAGE, LOW_MEMORY_END } from "./layout.js";
+
+/** What a kernel or module offers to modules. */
+export interface KernelExport {
+  readonly name: string;
+  readonly address: GuestAddress;
+  /** Checksum of its prototype, null without CONFIG_MODVERSIONS. */
+  readonly crc: number | null;
+  readonly gplOnly: boolean;
+}
+
+/** struct kernel_symbol: distances to the value, the name and the namespace. */
+const EXPORT_BYTES = 12;
+const EXPORTS = [
+  { table: "__ksymtab", checksums: "__kcrctab", gplOnly: false },
+  { table: "__ksymtab_gpl", checksums: "__kcrctab_gpl", gplOnly: true },
+] as const;
+/** What the kernel's per-CPU variables are copied from; their addresses are offsets into it. */
+const PERCPU_SECTION = ".data..percpu";
+/** Without these, addresses of memory and of `struct page` are constants of the build. */
+const DYNAMIC_BASES = ["page_offset_base", "vmemmap_base"];
+
+/** A kernel image as a library of functions: where they are, what they are called, and what their types look like. */
+export class KernelImage {
+  readonly symbols: Kallsyms;
+  readonly types: Btf;
+  /** What is to be mapped, ascending: sections with an address. */
+  readonly sections: readonly ElfSection[];
+  /** Where the image ends, exclusive. */
+  readonly end: GuestAddress;
+  #exports: ReadonlyMap<string, KernelExport> | null = null;
+
+  private constructor(readonly elf: ElfFile) {
+    this.symbols = symbolsOfImage(elf);
+    this.types = typesOfImage(elf);
+    const sections = elf.sections.filter(({ allocated, address, size }) => allocated && address < 0 && size > 0);
+    this.sections = sections.sort((a, b) => a.address - b.address);
+    const [first] = this.sections;
+    if (first === undefined || first.address < IMAGE) {
+      throw new UnsupportedError("kernel-layout", `${elf.name} is not linked where kernels for x86-64 are`);
+    }
+    const last = this.sections[this.sections.length - 1];
+    this.end = (last.address + last.size) as GuestAddress;
+    if (this.end > LOW_MEMORY_END) throw new UnsupportedError("kernel-layout", `${elf.name} is too large`);
+    const fixed = DYNAMIC_BASES.find((name) => !this.symbols.has(name));
+    if (fixed !== undefined) {
+      throw new UnsupportedError(
+        "kernel-layout",
+        `${elf.name} has no ${fixed}: it takes a kernel with CONFIG_DYNAMIC_MEMORY_LAYOUT, as distributions build it`,
+      );
+    }
+  }
+
+  /**
+   * @param bytes the decompressed image (vmlinux); must not change
+   * @throws UnsupportedError, InputError
+   */
+  static parse(bytes: Uint8Array, name: string): KernelImage {
+    return new KernelImage(ElfFile.parse(bytes, name));
+  }
+
+  get name(): string {
+    return this.elf.name;
+  }
+
+  get percpu(): ElfSection {
+    const section = this.elf.section(PERCPU_SECTION);
+    if (section !== null && section.address === 0) return section;
+    throw new UnsupportedError("kernel-layout", `${this.name} has no ${PERCPU_SECTION} at address 0`);
+  }
+
+  /** Null if there is no such symbol. */
+  find(name: string): GuestAddress | null {
+    const index = this.symbols.find(name);
+    return index < 0 ? null : this.symbols.address(index);
+  }
+
+  /** @throws SymbolLookupError */
+  address(name: string): GuestAddress {
+    return this.symbols.addressOf(name);
+  }
+
+  /** By name. @throws InputError */
+  get exports(): ReadonlyMap<string, KernelExport> {
+    this.#exports ??= this.#readExports();
+    return this.#exports;
+  }
+
+  /** Bytes of the file that stand for an address, up to the end of its section; null if there are none. */
+  bytesAt(address: GuestAddress): Uint8Array | null {
+    const section = this.sections.find((one) => one.address <= address && address < one.address + one.size);
+    return section?.hasBytes === true ? section.data.subarray(address - section.address) : null;
+  }
+
+  /** Functions as the symbols tell: text in executable sections, each up to the next symbol. Ascending. */
+  functions(): LoadedFunction[] {
+    const { symbols } = this;
+    const code = this.sections.filter(({ flags }) => (flags & SectionFlag.executable) !== 0);
+    const found: LoadedFunction[] = [];
+    let section = 0;
+    let previous = Number.NaN;
+    for (let index = 0; index < symbols.count; index++) {
+      const address = symbols.address(index);
+      if (address >= 0 || address === previous) continue;
+      while (section < code.length && address >= code[section].address + code[section].size) section++;
+      if (section === code.length) break;
+      const { address: start, size } = code[section];
+      if (address < start || !/[tw]/i.test(symbols.type(index))) continue;
+      const room = start + size - address;
+      const extent = symbols.extent(index);
+      found.push({ name: symbols.name(index), address, size: Math.min(extent === 0 ? room : extent, room) });
+      previous = address;
+    }
+    return found;
+  }
+
+  #readExports(): Map<string, KernelExport> {
+    const exports = new Map<string, KernelExport>();
+    for (const { table, checksums, gplOnly } of EXPORTS) {
+      const section = this.elf.section(table);
+      if (section === null || !section.hasBytes) continue;
+      const crcs = this.elf.section(checksums)?.data ?? new Uint8Array(0);
+      const view = viewOf(section.data);
+      const crcView = viewOf(crcs);
+      for (let i = 0; EXPORT_BYTES * (i + 1) <= section.size; i++) {
+        const offset = EXPORT_BYTES * i;
+        const value = section.address + offset + view.getInt32(offset, true);
+        const name = this.#textAt((section.address + offset + 4 + view.getInt32(offset + 4, true)) as GuestAddress);
+        const crc = 4 * i + 4 <= crcView.byteLength ? crcView.getUint32(4 * i, true) : null;
+        exports.set(name, { name, address: value as GuestAddress, crc, gplOnly });
+      }
+    }
+    return exports;
+  }
+
+  #textAt(address: GuestAddress): string {
+    const bytes = this.bytesAt(address);
+    const end = bytes?.indexOf(0) ?? -1;
+    if (bytes === null || end < 0) {
+      throw new InputError("kernel-exports", `${this.name}: a name of __ksymtab lies outside the image`);
+    }
+    return ascii.decode(bytes.subarray(0, end));
+  }
+}
+
+const ascii = new TextDecoder("latin1");
+const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

@@ -1,0 +1,215 @@
+import { KernelModule } from "../formats/kernel-module.js";
+import type { LoadedObject } from "../translator/loaded-object.js";
+import { InputError, UnsupportedError, UsageError } from "../util/errors.js";
+import type { GuestAddress } from "../util/guest-address.js";
+import { nearNames } from "../util/near-names.js";
+import type { Execution } from "./execution.js";
+import { Guest } from "./guest.js";
+import type { Heap } from "./heap.js";
+import type { KernelExport } from "./image.js";
+
+/** The name of the checksum that says that kernel and module agree on `struct module` itself. */
+const MODULE_LAYOUT = "module_layout";
+const MODULE_STATE_LIVE = 0;
+const MODULE_STATE_COMING = 1;
+const MODULE_STATE_GOING = 2;
+
+/** A module that was built for another kernel. */
+export class ModuleMismatchError extends InputError {}
+
+/** A module in the domain. */
+export interface LinuxModule {
+  readonly name: string;
+  readonly file: KernelModule;
+  readonly object: LoadedObject;
+  /** Its `struct module`. */
+  readonly descriptor: GuestAddress;
+  readonly exports: ReadonlyMap<string, KernelExport>;
+  readonly dependencies: readonly LinuxModule[];
+  /** Memory of parameters that are texts. */
+  readonly parameterMemory: GuestAddress[];
+  readonly parameters: Readonly<Record<string, string>>;
+}
+
+/** Loads modules: resolves what they import by what the kernel and other modules offer, and checks the checksums. */
+export class ModuleLoader {
+  readonly loaded = new Map<string, LinuxModule>();
+
+  constructor(
+    private readonly guest: Guest,
+    private readonly heap: Heap,
+    private readonly execution: Execution,
+  ) {}
+
+  /**
+   * Puts a module into memory; nothing of it runs yet.
+   * @param bytes decompressed
+   * @throws ModuleMismatchError, UnsupportedError, InputError, UsageError
+   */
+  load(bytes: Uint8Array, fileName: string, parameters: Readonly<Record<string, string>> = {}): LinuxModule {
+    const file = KernelModule.parse(bytes, fileName);
+    const name = (file.name ?? fileName.replace(/^.*\//, "").replace(/\.ko.*$/, "")).replaceAll("-", "_");
+    if (this.loaded.has(name)) throw new UsageError(`${name} is loaded already`, "module-loaded");
+    checkParameters(file, name, parameters);
+    const dependencies = file.depends.flatMap((each) => this.loaded.get(each.replaceAll("-", "_")) ?? []);
+    this.#checkImports(file, name);
+    const { sandbox } = this.guest;
+    const elf = file.elf.bytes;
+    const object = sandbox.load(elf, name, (symbol) => this.#export(symbol)?.address ?? null);
+    const segment = object.segments.find((one) => one.name === ".gnu.linkonce.this_module");
+    if (segment === undefined) {
+      throw new UnsupportedError("no-module", `${fileName} has no struct module: it is no complete module`);
+    }
+    const module: LinuxModule = {
+      name,
+      file,
+      object,
+      descriptor: segment.address,
+      exports: this.#exportsOf(file, object),
+      dependencies,
+      parameterMemory: [],
+      parameters,
+    };
+    for (const { name: section, address, size } of object.segments) {
+      this.execution.exceptions.addSection(section, address, size);
+    }
+    this.loaded.set(name, module);
+    return module;
+  }
+
+  /** Makes the kernel's bookkeeping of it: reference, state, its folder in sysfs. Needs no thread. */
+  announce(module: LinuxModule): void {
+    const { guest, execution } = this;
+    const { descriptor } = module;
+    guest.field("module.state").set(descriptor, MODULE_STATE_COMING);
+    guest.field("module.refcnt.counter").set(descriptor, 1);
+    const kobject = guest.offset("module.mkobj") + guest.offset("module_kobject.kobj");
+    guest.setPointer((descriptor + guest.offset("module.mkobj") + guest.offset("module_kobject.mod")) as GuestAddress, descriptor);
+    const at = (descriptor + kobject) as GuestAddress;
+    guest.field("kobject.kset").set(at, guest.pointer(guest.symbol("module_kset")));
+    for (const list of ["module.source_list", "module.target_list", "module.list"]) {
+      const head = (descriptor + guest.offset(list)) as GuestAddress;
+      guest.setPointer(head, head);
+      guest.setPointer((head + 8) as GuestAddress, head);
+    }
+    const format = this.#text("%s");
+    const name = this.#text(module.name);
+    execution.call("kobject_init_and_add", at, guest.symbol("module_ktype"), 0, format, name);
+    this.heap.free(format);
+    this.heap.free(name);
+  }
+
+  setState(module: LinuxModule, state: "live" | "going"): void {
+    const value = state === "live" ? MODULE_STATE_LIVE : MODULE_STATE_GOING;
+    this.guest.field("module.state").set(module.descriptor, value);
+  }
+
+  /** Takes a module out of memory; nothing of it may run any more. */
+  remove(module: LinuxModule): void {
+    const { guest, execution } = this;
+    const kobject = guest.offset("module.mkobj") + guest.offset("module_kobject.kobj");
+    execution.call("kobject_del", module.descriptor + kobject);
+    execution.call("kobject_put", module.descriptor + kobject);
+    for (const address of module.parameterMemory) this.heap.free(address);
+    for (const { address, size } of module.object.segments) {
+      if (size > 0) guest.sandbox.unmap(address, size);
+      execution.exceptions.removeSections(address, (address + size) as GuestAddress);
+    }
+    this.loaded.delete(module.name);
+    guest.sandbox.objects = guest.sandbox.objects.filter((one) => one !== module.object);
+  }
+
+  /** Address of a function or variable of a module. */
+  symbol(module: LinuxModule, name: string): GuestAddress | null {
+    const index = module.file.symbols.find(name);
+    if (index < 0 || module.file.symbols.isUndefined(index)) return null;
+    return module.object.symbols.find(name).address;
+  }
+
+  /** The name of the module whose memory holds an address. */
+  nameAt(address: GuestAddress): string | null {
+    for (const { name, object } of this.loaded.values()) {
+      if (object.segments.some((one) => one.address <= address && address < one.address + one.size)) return name;
+    }
+    return null;
+  }
+
+  #export(symbol: string): KernelExport | null {
+    const own = this.guest.image.exports.get(symbol);
+    if (own !== undefined) return own;
+    for (const { exports } of this.loaded.values()) {
+      const found = exports.get(symbol);
+      if (found !== undefined) return found;
+    }
+    return null;
+  }
+
+  /** What the module was built against has to be what is there. */
+  #checkImports(file: KernelModule, name: string): void {
+    const layout = this.guest.image.exports.get(MODULE_LAYOUT);
+    const wanted = file.versions.get(MODULE_LAYOUT);
+    if (layout?.crc != null && wanted !== undefined && layout.crc !== wanted) {
+      throw mismatch(name, MODULE_LAYOUT, wanted, layout.crc, file.get("vermagic"), this.guest.image.name);
+    }
+    for (const { name: symbol, weak, crc } of file.imports) {
+      const found = this.#export(symbol);
+      if (found === null) {
+        if (weak) continue;
+        throw new UnsupportedError(
+          "module-import",
+          `${name} imports ${symbol}, which neither the kernel nor a module that is loaded offers${missingFor(file, this.loaded)}`,
+        );
+      }
+      if (crc !== null && found.crc !== null && crc !== found.crc) {
+        throw mismatch(name, symbol, crc, found.crc, file.get("vermagic"), this.guest.image.name);
+      }
+    }
+  }
+
+  #exportsOf(file: KernelModule, object: LoadedObject): Map<string, KernelExport> {
+    const exports = new Map<string, KernelExport>();
+    for (const { name, crc, gplOnly } of file.exports) {
+      exports.set(name, { name, crc, gplOnly, address: object.symbols.find(name).address });
+    }
+    return exports;
+  }
+
+  #text(text: string): GuestAddress {
+    const bytes = Guest.encode(text);
+    const address = this.heap.allocate(bytes.length);
+    this.guest.setBytes(address, bytes);
+    return address;
+  }
+}
+
+function missingFor(file: KernelModule, loaded: ReadonlyMap<string, LinuxModule>): string {
+  const missing = file.depends.filter((each) => !loaded.has(each.replaceAll("-", "_")));
+  return missing.length === 0 ? "" : `: it depends on ${missing.join(", ")}`;
+}
+
+function mismatch(
+  module: string,
+  symbol: string,
+  wanted: number,
+  actual: number,
+  vermagic: string | null,
+  kernel: string,
+): ModuleMismatchError {
+  const hex = (crc: number): string => `0x${crc.toString(16).padStart(8, "0")}`;
+  return new ModuleMismatchError(
+    "module-crc",
+    `${module} was built for another kernel (${vermagic ?? "it does not say which"}): it wants ${symbol} with checksum ${hex(wanted)}, and ${kernel} has ${hex(actual)}; take the module from this kernel's package`,
+  );
+}
+
+function checkParameters(file: KernelModule, name: string, parameters: Readonly<Record<string, string>>): void {
+  const known = file.parameters.map((parameter) => parameter.name);
+  for (const given of Object.keys(parameters)) {
+    if (known.includes(given)) continue;
+    const near = nearNames(given, known);
+    const hint =
+      known.length === 0 ? "it has none" : `it has ${(near.length > 0 ? near : known.slice(0, 8)).join(", ")}`;
+    throw new UsageError(`${name} has no parameter ${given}: ${hint}`, "module-parameter");
+  }
+}
+
