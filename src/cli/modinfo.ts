@@ -1,10 +1,9 @@
 import { resolve } from "node:path";
 import type { Command } from "commander";
-import { decompress } from "../formats/compression.js";
 import { SectionFlag } from "../formats/elf-constants.js";
 import { KernelModule, type ModuleParameter } from "../formats/kernel-module.js";
 import type { ModuleSignature } from "../formats/kernel-module-signature.js";
-import { readFileBytes } from "../node/file-bytes.js";
+import { KERNEL_HELP, KERNEL_OPTION, objectFile } from "./kernel-module.js";
 import { stdout } from "./output.js";
 import { printable } from "./printable.js";
 
@@ -16,13 +15,14 @@ export function addModinfo(program: Command): void {
   program
     .command("modinfo")
     .description("Show what a kernel module says about itself, as modinfo of kmod does.")
-    .argument("<file>", ".ko, .ko.xz or .ko.zst file, - for standard input")
+    .argument("<module>", ".ko, .ko.xz or .ko.zst file, - for standard input, or the name of a module of the kernel")
+    .option(KERNEL_OPTION, KERNEL_HELP)
     .option("--json", "print one JSON document")
-    .action((file: string, options: { json?: true }) => {
-      const name = file === "-" ? "standard input" : file;
-      const module = KernelModule.parse(decompress(readFileBytes(file), name), name);
-      const path = file === "-" ? name : resolve(file);
-      stdout(options.json === true ? `${JSON.stringify(document(module, path))}\n` : modinfoText(module, path));
+    .action(async (given: string, options: { kernel?: string; json?: true }) => {
+      const { bytes, name, kernel } = await objectFile(given, options.kernel);
+      const module = KernelModule.parse(bytes, name);
+      const filename = kernel === null && given !== "-" ? resolve(given) : name;
+      stdout(options.json === true ? `${JSON.stringify(document(module, filename))}\n` : modinfoText(module, filename));
     });
 }
 

@@ -1,8 +1,10 @@
 import type { KernelModule } from "../formats/kernel-module.js";
 import type { KernelPackage } from "./kernel-package.js";
-import { type ExportedSymbol, imageExports } from "./kernel-package-exports.js";
 
 const IMAGE = "vmlinux";
+
+/** What the kernel image or a module exports, by name. */
+export type Exports = ReadonlyMap<string, { readonly crc: number | null }>;
 
 /** What a symbol is replaced with where a kernel is run; undefined for what is not replaced. */
 export type SeamLookup = (symbol: string) => { readonly name: string } | undefined;
@@ -29,15 +31,16 @@ export function isMismatch({ crc, exportedCrc }: ResolvedImport): boolean {
 
 /**
  * Looks up what a module imports: in the image, then in the modules that it depends on, then in all others.
+ * @param image what the kernel image exports
  * @throws InputError
  */
 export function resolveImports(
   kernel: KernelPackage,
+  image: Exports,
   module: KernelModule,
   seamFor: SeamLookup = () => undefined,
 ): ResolvedImport[] {
-  const image = imageExports(kernel.vmlinux(), `the image of ${kernel.name}`);
-  const depended = new Map<string, ReadonlyMap<string, ExportedSymbol>>();
+  const depended = new Map<string, Exports>();
   const exportsOf = (name: string) => {
     const known = depended.get(name);
     if (known !== undefined) return known;
@@ -45,21 +48,21 @@ export function resolveImports(
     depended.set(name, found);
     return found;
   };
-  const provider = (symbol: string): [from: string, found: ExportedSymbol] | null => {
+  const provider = (symbol: string): [from: string, crc: number | null] | null => {
     const own = image.get(symbol);
-    if (own !== undefined) return [IMAGE, own];
+    if (own !== undefined) return [IMAGE, own.crc];
     const listed = module.depends.filter((name) => kernel.has(name));
     const others = listed.some((name) => exportsOf(name).has(symbol)) ? [] : kernel.index().exportersOf(symbol);
     for (const name of [...listed, ...others]) {
       const found = exportsOf(name).get(symbol);
-      if (found !== undefined) return [name, found];
+      if (found !== undefined) return [name, found.crc];
     }
     return null;
   };
   return module.imports.map(({ name, weak, crc }) => {
     const seam = seamFor(name)?.name ?? null;
-    const [from, found] = provider(name) ?? [null, null];
-    const kind = seam !== null ? "seam" : found !== null ? "own" : weak ? "weak" : "missing";
-    return { name, kind, from, crc, exportedCrc: found?.crc ?? null, seam };
+    const [from, exportedCrc] = provider(name) ?? [null, null];
+    const kind = seam !== null ? "seam" : from !== null ? "own" : weak ? "weak" : "missing";
+    return { name, kind, from, crc, exportedCrc, seam };
   });
 }

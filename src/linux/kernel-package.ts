@@ -2,6 +2,7 @@ import { decompress } from "../formats/compression.js";
 import { KernelModule } from "../formats/kernel-module.js";
 import { InputError } from "../util/errors.js";
 import { nearNames, similarText } from "../util/near-names.js";
+import { BuiltinModules } from "./kernel-package-builtin.js";
 import { type ModuleDescription, ModuleIndex, moduleDescription, moduleKey } from "./kernel-package-index.js";
 
 /** Most that a module may unpack to, in bytes: the largest of a distribution's are near 10 MiB. */
@@ -22,6 +23,8 @@ export interface KernelFiles {
   vmlinux(): Uint8Array;
   /** The text of its configuration, null if it came without. @throws KorralError */
   config(): string | null;
+  /** What modules say that are part of the image: `modules.builtin.modinfo`, null if it is missing. @throws KorralError */
+  builtinInfo(): Uint8Array | null;
   /** A file as it is stored, whole and checked. @throws KorralError */
   read(path: string): Uint8Array;
   /**
@@ -45,6 +48,7 @@ export class KernelPackage {
   readonly #paths = new Map<string, string>();
   readonly #descriptions = new Map<string, ModuleDescription>();
   #index: ModuleIndex | null = null;
+  #builtin: BuiltinModules | null = null;
 
   constructor(readonly files: KernelFiles) {
     for (const path of files.modulePaths) {
@@ -80,6 +84,12 @@ export class KernelPackage {
     return options;
   }
 
+  /** What would be modules, had they not been linked into the image. @throws KorralError */
+  get builtin(): BuiltinModules {
+    this.#builtin ??= BuiltinModules.parse(this.files.builtinInfo() ?? new Uint8Array(0));
+    return this.#builtin;
+  }
+
   has(name: string): boolean {
     return this.#paths.has(moduleKey(name));
   }
@@ -88,6 +98,9 @@ export class KernelPackage {
   path(name: string): string {
     const path = this.#paths.get(moduleKey(name));
     if (path !== undefined) return path;
+    if (this.builtin.has(name)) {
+      throw new InputError("module-builtin", `${moduleKey(name)} is part of the image of ${this.name}, and no module`);
+    }
     const similar = similarText(nearNames(moduleKey(name), this.#paths.keys()));
     throw new InputError("module-missing", `${this.name} has no module ${JSON.stringify(name)}${similar}`);
   }
@@ -181,7 +194,11 @@ export class KernelPackage {
 
   /** A wish names a module or an alias; of several modules the first will do. */
   #granted(wish: string): string[] {
-    return this.has(wish) ? [moduleKey(wish)] : this.modulesFor(wish).slice(0, 1);
+    if (this.has(wish)) return [moduleKey(wish)];
+    if (this.builtin.has(wish) || this.builtin.isFor(wish)) return [];
+    const found = this.modulesFor(wish);
+    // The others are there for processors that can do more.
+    return [found.find((name) => name.endsWith("_generic")) ?? found[0] ?? []].flat();
   }
 
   *#describeAll(): Generator<ModuleDescription> {

@@ -50,6 +50,8 @@ export class Apt {
       "Dir::State::status": join(directory, "status"),
       "Dir::Cache": directory,
       "Dir::Cache::archives": this.#archives,
+      "Dir::Cache::pkgcache": "packages.bin",
+      "Dir::Cache::srcpkgcache": "sources.bin",
       "Dir::Log": directory,
       "APT::Architecture": ARCHITECTURE,
       "APT::Architectures": ARCHITECTURE,

@@ -6,6 +6,7 @@ import { checkOf, type FileCheck, readChecked, readSealed, replaceFile, writeSea
 import { type KernelManifest, VMLINUX } from "./kernel-manifest.js";
 import { unpackFile } from "./kernel-unpack.js";
 
+export const BUILTIN_INFO = "modules.builtin.modinfo";
 const utf8 = new TextDecoder();
 
 /** A kernel unpacked in the cache. What is not as it was written there is made again from its archive. */
@@ -40,6 +41,11 @@ export class CachedKernel implements KernelFiles {
 
   config(): string | null {
     return this.manifest.config === null ? null : utf8.decode(this.read(this.manifest.config));
+  }
+
+  builtinInfo(): Uint8Array | null {
+    const path = this.modulePaths.find((one) => one.endsWith(`/${BUILTIN_INFO}`));
+    return path === undefined ? null : this.read(path);
   }
 
   read(path: string): Uint8Array {

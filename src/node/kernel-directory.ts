@@ -5,7 +5,7 @@ import type { KernelFiles } from "../linux/kernel-package.js";
 import { InputError } from "../util/errors.js";
 import { readFileBytes } from "./file-bytes.js";
 import { inputFileError, systemCode } from "./file-errors.js";
-import { keptOrMade } from "./kernel-cached.js";
+import { BUILTIN_INFO, keptOrMade } from "./kernel-cached.js";
 import { digestOf, identityOf } from "./kernel-identity.js";
 import { newestFirst } from "./kernel-reference.js";
 
@@ -54,6 +54,11 @@ export class DirectoryKernel implements KernelFiles {
 
   config(): string | null {
     return this.places.config === null ? null : utf8.decode(readFileBytes(this.places.config));
+  }
+
+  builtinInfo(): Uint8Array | null {
+    const path = this.#file(BUILTIN_INFO);
+    return isFile(path) ? readFileBytes(path) : null;
   }
 
   read(path: string): Uint8Array {

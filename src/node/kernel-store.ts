@@ -57,16 +57,25 @@ export class KernelStore {
 
   /** What `open` opens. @throws as `openKernel` */
   async files(ref?: string): Promise<CachedKernel | DirectoryKernel> {
-    if (ref !== undefined && isPath(ref)) return await this.#at(ref);
-    const wishes = ref === undefined ? DEFAULT_WISHES : [kernelWish(ref)];
+    if (ref !== undefined && isKernelPath(ref)) return await this.#at(ref);
     const remarks: string[] = [];
-    const found = this.#cached(wishes) ?? this.#installed(ref === undefined ? null : wishes[0], remarks);
+    const found = this.atHand(ref, remarks);
     if (found !== null) return found;
     try {
-      return await this.#fetched(wishes);
+      return await this.#fetched(wishesOf(ref));
     } catch (error) {
       throw withRemarks(error, remarks);
     }
+  }
+
+  /**
+   * The kernel that needs no fetching, if there is one: out of the cache, or the system's own.
+   * @param ref as for `openKernel`, but for paths
+   * @param remarks gets why kernels of the system were passed over
+   */
+  atHand(ref?: string, remarks: string[] = []): CachedKernel | DirectoryKernel | null {
+    const wishes = wishesOf(ref);
+    return this.#cached(wishes) ?? this.#installed(ref === undefined ? null : wishes[0], remarks);
   }
 
   /**
@@ -74,13 +83,13 @@ export class KernelStore {
    * @param ref as for `openKernel`, but for folders
    */
   async fetch(ref?: string): Promise<CachedKernel> {
-    if (ref !== undefined && isPath(ref)) {
+    if (ref !== undefined && isKernelPath(ref)) {
       if (isDirectory(ref)) {
         throw new InputError("file-directory", `${ref} is a folder: it needs no fetching, give it with --kernel`);
       }
       return await this.cache.add(ref, (part) => this.#progress("unpack", part, ref));
     }
-    return await this.#fetched(ref === undefined ? DEFAULT_WISHES : [kernelWish(ref)]);
+    return await this.#fetched(wishesOf(ref));
   }
 
   /** All that is at hand: the cache's, then the system's own that can be read. */
@@ -167,8 +176,12 @@ export class KernelStore {
   }
 }
 
+function wishesOf(ref: string | undefined): readonly KernelWish[] {
+  return ref === undefined ? DEFAULT_WISHES : [kernelWish(ref)];
+}
+
 /** What has a slash or is there is a file or folder; all else is the name of something. */
-function isPath(ref: string): boolean {
+export function isKernelPath(ref: string): boolean {
   return ref.includes("/") || ref.endsWith(".deb") || statSync(ref, { throwIfNoEntry: false }) !== undefined;
 }
 
