@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import { moduleNameOf } from "../linux/kernel-package.js";
 import { CachedKernel } from "../node/kernel-cached.js";
 import type { DirectoryKernel } from "../node/kernel-directory.js";
 import { flavourOf } from "../node/kernel-reference.js";
@@ -67,7 +68,7 @@ function rowOf(kernel: CachedKernel | DirectoryKernel): KernelRow {
     release: kernel.release,
     flavour: flavourOf(kernel.release),
     origin: cached ? "cache" : "system",
-    modules: kernel.modulePaths.filter((path) => /\.ko(\.\w+)?$/.test(path)).length,
+    modules: kernel.modulePaths.filter((path) => moduleNameOf(path) !== null).length,
     directory: cached ? kernel.directory : kernel.places.modules,
   };
 }

@@ -9,7 +9,7 @@ import { type ModuleDescription, ModuleIndex, moduleDescription, moduleKey } fro
 const MODULE_LIMIT = 256 << 20;
 /** What a module index is kept under; to be changed with its form. */
 const INDEX_KEY = "module-index-1";
-const MODULE_FILE = /([^/]+)\.ko(?:\.(?:xz|zst|gz))?$/;
+const SUFFIXES = [".ko", ".ko.xz", ".ko.zst", ".ko.gz"];
 
 /** Where a kernel's files come from. Paths are relative to where they are installed. */
 export interface KernelFiles {
@@ -41,9 +41,16 @@ export interface ModuleFile {
   readonly path: string;
 }
 
+/** As the kernel calls the module in a file, null if the file is none. */
+export function moduleNameOf(path: string): string | null {
+  const start = path.lastIndexOf("/") + 1;
+  const end = path.indexOf(".ko", start);
+  return end > start && SUFFIXES.includes(path.slice(end)) ? moduleKey(path.slice(start, end)) : null;
+}
+
 /** A kernel of a distribution with its modules. Names of modules may be given with - or _. */
 export class KernelPackage {
-  /** By name. */
+  /** In the order of their names. */
   readonly modules: readonly ModuleFile[];
   readonly #paths = new Map<string, string>();
   readonly #descriptions = new Map<string, ModuleDescription>();
@@ -52,10 +59,10 @@ export class KernelPackage {
 
   constructor(readonly files: KernelFiles) {
     for (const path of files.modulePaths) {
-      const name = MODULE_FILE.exec(path)?.[1];
-      if (name !== undefined && !this.#paths.has(moduleKey(name))) this.#paths.set(moduleKey(name), path);
+      const name = moduleNameOf(path);
+      if (name !== null && !this.#paths.has(name)) this.#paths.set(name, path);
     }
-    this.modules = [...this.#paths].map(([name, path]) => ({ name, path })).sort((a, b) => (a.name < b.name ? -1 : 1));
+    this.modules = [...this.#paths.keys()].sort().map((name) => ({ name, path: this.#paths.get(name) ?? "" }));
   }
 
   get name(): string {
