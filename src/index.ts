@@ -29,6 +29,7 @@ export { NvmeController } from "./devices/nvme.js";
 export { Rtl8139, Rtl8139Revision } from "./devices/rtl8139.js";
 export type { TerminalLine } from "./devices/terminal-line.js";
 export { Uart16550 } from "./devices/uart16550.js";
+export { VirtioNet, type VirtioNetOptions } from "./devices/virtio-net.js";
 export type { Wire } from "./devices/wire.js";
 export { BlockClient, type BlockInfo } from "./drivers/block-service.js";
 export { DriverDomain, type DriverOptions } from "./drivers/driver-domain.js";
