@@ -52,6 +52,7 @@ const INITIALISATION = [
   "pci_driver_init",
   "net_dev_init",
   "net_ns_init",
+  "bpf_offload_init",
 ] as const;
 
 /** Makes a processor and memory as the kernel expects them, and has it initialise itself. */

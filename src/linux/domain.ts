@@ -25,6 +25,7 @@ import { PageAllocator } from "./pages.js";
 import { PciBridge } from "./pci.js";
 import { Percpu } from "./percpu.js";
 import { RcuCallbacks } from "./rcu.js";
+import { type Script, Scripts } from "./scripts.js";
 import { SeamInstaller, SWITCHED } from "./seam.js";
 import { consoleSeams } from "./seams/console.js";
 import { dmaSeams } from "./seams/dma.js";
@@ -90,6 +91,7 @@ export class LinuxDomain {
   readonly services: Services;
   readonly modules: ModuleLoader;
   readonly sandbox: Sandbox;
+  readonly #scripts: Scripts;
   #stubs = 0;
   #pumping = false;
   #dead: unknown = null;
@@ -162,6 +164,7 @@ export class LinuxDomain {
       threads.exited(call.cpu.general32(0));
       return SWITCHED;
     });
+    this.#scripts = new Scripts(guest, threads, (stub, handle) => this.function(stub, handle));
     for (const file of SEAM_FILES) seams.install(file(this.services));
     for (const section of image.sections) {
       execution.exceptions.addSection(section.name, section.address, section.size);
@@ -191,7 +194,7 @@ export class LinuxDomain {
       pci.configWrite(c.int(1), c.int(2), c.int(3), c.unsigned(4));
       return 0;
     });
-    pci.scan(read, write);
+    pci.scan(read, write, this.function("dma sync", () => undefined));
   }
 
   /** A function of the host that the kernel can call. */
@@ -199,6 +202,19 @@ export class LinuxDomain {
     const address = this.#stub();
     this.services.seams.at(address, name, handle);
     return address;
+  }
+
+  /** Runs a script in a thread of the kernel; the machine has to run meanwhile. */
+  script<T>(name: string, steps: Script<T>): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      if (this.#dead !== null) {
+        reject(this.#dead);
+        return;
+      }
+      this.#failures.push(reject);
+      this.#scripts.start(name, steps, resolve);
+      this.#wake();
+    });
   }
 
   /** Runs a function of the kernel in a thread, which may block; the machine has to run meanwhile. @returns RAX's low half, signed */

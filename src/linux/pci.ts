@@ -94,7 +94,7 @@ export class PciBridge {
   }
 
   /** Scans the bus with the kernel's own code, and lets it announce what it found; drivers bind from then on. */
-  scan(readStub: GuestAddress, writeStub: GuestAddress): void {
+  scan(readStub: GuestAddress, writeStub: GuestAddress, syncStub: GuestAddress): void {
     const { guest, heap, execution } = this;
     const ops = heap.allocate(guest.sizeOf("pci_ops"));
     guest.field("pci_ops.read").set(ops, readStub);
@@ -108,7 +108,7 @@ export class PciBridge {
     execution.call("pci_add_resource", resources, guest.symbol("iomem_resource"));
     this.#bus = execution.call("pci_scan_root_bus", 0, 0, ops, sysdata, resources);
     if (this.#bus === 0) return;
-    this.#findDevices();
+    this.#findDevices(syncStub);
     execution.call("pci_bus_claim_resources", this.#bus);
     execution.call("pci_bus_add_devices", this.#bus);
   }
@@ -117,9 +117,10 @@ export class PciBridge {
     return this.#bus;
   }
 
-  #findDevices(): void {
+  #findDevices(syncStub: GuestAddress): void {
     const { guest } = this;
     if (this.#bus === null) return;
+    const ops = this.#dmaOps(syncStub);
     const head = (this.#bus + guest.offset("pci_bus.devices")) as GuestAddress;
     const link = guest.offset("pci_dev.bus_list");
     const devfn = guest.field("pci_dev.devfn");
@@ -129,7 +130,18 @@ export class PciBridge {
       if (fn === undefined) continue;
       fn.device = device;
       guest.field("pci_dev.irq").set(device, fn.irq);
+      if (ops !== null) guest.field("pci_dev.dev.dma_ops").set(device, ops);
     }
+  }
+
+  /** Operations that say that buffers have to be synchronised: kernels leave that out where they find it needless. */
+  #dmaOps(syncStub: GuestAddress): GuestAddress | null {
+    const { guest } = this;
+    if (!guest.hasField("pci_dev.dev.dma_ops")) return null;
+    const ops = this.heap.allocate(guest.sizeOf("dma_map_ops"));
+    guest.field("dma_map_ops.sync_single_for_cpu").set(ops, syncStub);
+    guest.field("dma_map_ops.sync_single_for_device").set(ops, syncStub);
+    return ops;
   }
 
   /** The function whose `struct device` this is, or a descendant of it. */

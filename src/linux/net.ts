@@ -1,0 +1,382 @@
+import { ETHERNET_HEADER_BYTES } from "../devices/wire.js";
+import { KorralError } from "../util/errors.js";
+import type { GuestAddress } from "../util/guest-address.js";
+import type { LinuxDomain } from "./domain.js";
+import type { Field, Guest } from "./guest.js";
+import type { Script } from "./scripts.js";
+import type { Call } from "./seam.js";
+
+const IFF_UP = 1;
+const IFF_RUNNING = 0x40;
+/** `netdev_state_t`: bit 2 of `net_device.state` says that there is no carrier. */
+const LINK_STATE_NOCARRIER = 1 << 2;
+const GFP_ATOMIC = 0x820;
+const ETH_P_ALL_NETWORK_ORDER = 0x0300;
+const PACKET_OUTGOING = 4;
+const VLAN_BYTES = 4;
+const ADDRESSES_BYTES = 12;
+const LONGEST_FRAME = 65_536;
+const NAME_BYTES = 16;
+const SOFTIRQ_DISABLED = 0x200;
+
+/** The driver refused something. */
+export class NetDeviceError extends KorralError {}
+
+/** A frame that the kernel received; bytes are lent for the length of the call. */
+export type FrameReceiver = (bytes: Uint8Array, offset: number, length: number) => void;
+
+/** Statistics as `ip -s link` shows them. */
+export interface NetStatistics {
+  readonly rxPackets: number;
+  readonly txPackets: number;
+  readonly rxBytes: number;
+  readonly txBytes: number;
+  readonly rxErrors: number;
+  readonly txErrors: number;
+  readonly rxDropped: number;
+  readonly txDropped: number;
+}
+
+/** What happened to a frame that was handed to the driver. */
+export type SendResult = "sent" | "busy" | "dropped";
+
+interface SkbFields {
+  readonly len: Field;
+  readonly dataLen: Field;
+  readonly head: Field;
+  readonly data: Field;
+  readonly macHeader: Field;
+  readonly networkHeader: Field;
+  readonly protocol: Field;
+  readonly device: Field;
+  readonly vlanTci: Field;
+  readonly vlanProto: Field;
+  readonly packetType: number;
+  /** Byte and bit of `vlan_present`, where there is one. */
+  readonly vlanPresent: { readonly byte: number; readonly bit: number } | null;
+}
+
+/** A network device that a driver registered. */
+export class NetDevice {
+  /** Who gets what arrives. */
+  onFrame: FrameReceiver = () => {};
+  received = 0;
+  receivedBytes = 0;
+  sent = 0;
+  sentBytes = 0;
+  copied = 0;
+  readonly #skb: SkbFields;
+  readonly #scratch = new Uint8Array(LONGEST_FRAME);
+  readonly #guest: Guest;
+  readonly #state: Field;
+  readonly #allocate: GuestAddress;
+  readonly #put: GuestAddress;
+  readonly #transmit: GuestAddress;
+  readonly #free: GuestAddress;
+  #tap: GuestAddress | null = null;
+
+  constructor(
+    private readonly domain: LinuxDomain,
+    /** Its `struct net_device`. */
+    readonly address: GuestAddress,
+  ) {
+    const { guest } = domain.services;
+    this.#guest = guest;
+    this.#skb = skbFields(guest);
+    this.#state = guest.field("net_device.state");
+    this.#allocate = guest.symbol("__netdev_alloc_skb");
+    this.#put = guest.symbol("skb_put");
+    this.#transmit = guest.symbol("__dev_direct_xmit");
+    this.#free = guest.symbol("consume_skb");
+  }
+
+  /** All devices of the first network namespace, in the order of their registration. */
+  static all(domain: LinuxDomain): NetDevice[] {
+    const { guest } = domain.services;
+    const net = guest.find("init_net");
+    if (net === null) return [];
+    const head = (net + guest.offset("net.dev_base_head")) as GuestAddress;
+    const link = guest.offset("net_device.dev_list");
+    const found: NetDevice[] = [];
+    for (let at = guest.pointer(head); at !== head && at !== 0; at = guest.pointer(at)) {
+      found.push(new NetDevice(domain, (at - link) as GuestAddress));
+    }
+    return found;
+  }
+
+  get name(): string {
+    return this.#guest.text((this.address + this.#guest.offset("net_device.name")) as GuestAddress).slice(0, NAME_BYTES);
+  }
+
+  get macAddress(): Uint8Array {
+    return this.#guest.bytes(this.#guest.field("net_device.dev_addr").pointer(this.address), 6).slice();
+  }
+
+  get mtu(): number {
+    return this.#guest.field("net_device.mtu").get(this.address);
+  }
+
+  get isUp(): boolean {
+    return (this.#guest.field("net_device.flags").get(this.address) & IFF_UP) !== 0;
+  }
+
+  get linkUp(): boolean {
+    return this.isUp && (this.#guest.read((this.address + this.#state.offset) as GuestAddress, 4) & LINK_STATE_NOCARRIER) === 0;
+  }
+
+  /** The `struct device` that it hangs on. */
+  get parent(): GuestAddress {
+    return this.#guest.field("device.parent").pointer(this.#device);
+  }
+
+  get #device(): GuestAddress {
+    return (this.address + this.#guest.offset("net_device.dev")) as GuestAddress;
+  }
+
+  /** Brings it up. @throws NetDeviceError */
+  async up(): Promise<void> {
+    this.#attachTap();
+    const { address } = this;
+    await this.#locked("up", function* () {
+      const flags = yield ["dev_get_flags", address];
+      return yield ["dev_change_flags", address, (flags & ~IFF_RUNNING) | IFF_UP, 0];
+    });
+  }
+
+  /** @throws NetDeviceError */
+  async down(): Promise<void> {
+    const { address } = this;
+    await this.#locked("down", function* () {
+      const flags = yield ["dev_get_flags", address];
+      return yield ["dev_change_flags", address, flags & ~(IFF_UP | IFF_RUNNING), 0];
+    });
+    this.#detachTap();
+  }
+
+  /** @throws NetDeviceError */
+  async setPromiscuous(on: boolean): Promise<void> {
+    const { address } = this;
+    await this.#locked("promiscuous mode", function* () {
+      return yield ["dev_set_promiscuity", address, on ? 1 : -1];
+    });
+  }
+
+  /** @throws NetDeviceError */
+  async setAllMulticast(on: boolean): Promise<void> {
+    const { address } = this;
+    await this.#locked("all multicast", function* () {
+      return yield ["dev_set_allmulti", address, on ? 1 : -1];
+    });
+  }
+
+  /** Adds or removes a multicast address. @throws NetDeviceError */
+  async setMulticast(group: Uint8Array, on: boolean): Promise<void> {
+    const { address, domain } = this;
+    const at = domain.services.heap.allocate(group.length);
+    this.#guest.setBytes(at, group);
+    try {
+      await this.#locked("multicast", function* () {
+        return yield [on ? "dev_mc_add" : "dev_mc_del", address, at];
+      });
+    } finally {
+      domain.services.heap.free(at);
+    }
+  }
+
+  /** @throws NetDeviceError */
+  async setMtu(mtu: number): Promise<void> {
+    const { address } = this;
+    await this.#locked("MTU", function* () {
+      return yield ["dev_set_mtu", address, mtu];
+    });
+  }
+
+  /** Has a VLAN filter let an identifier through, or not any more. @throws NetDeviceError */
+  async setVlan(identifier: number, on: boolean): Promise<void> {
+    const { address } = this;
+    const protocol = 0x0081;
+    await this.#locked("VLAN", function* () {
+      const answer = yield [on ? "vlan_vid_add" : "vlan_vid_del", address, protocol, identifier];
+      return on ? answer : (0 as GuestAddress);
+    });
+  }
+
+  async statistics(): Promise<NetStatistics> {
+    const { address, domain } = this;
+    const guest = this.#guest;
+    const at = domain.services.heap.allocate(guest.sizeOf("rtnl_link_stats64"));
+    try {
+      await domain.script<number>("statistics", (function* (): Script<number> {
+        return yield ["dev_get_stats", address, at];
+      })());
+      const get = (name: string): number => guest.field(`rtnl_link_stats64.${name}`).get(at);
+      return {
+        rxPackets: get("rx_packets"),
+        txPackets: get("tx_packets"),
+        rxBytes: get("rx_bytes"),
+        txBytes: get("tx_bytes"),
+        rxErrors: get("rx_errors"),
+        txErrors: get("tx_errors"),
+        rxDropped: get("rx_dropped"),
+        txDropped: get("tx_dropped"),
+      };
+    } finally {
+      domain.services.heap.free(at);
+    }
+  }
+
+  /** Hands a copy of a frame to the driver. */
+  send(bytes: Uint8Array, offset: number, length: number): SendResult {
+    const { execution, threads, time } = this.domain.services;
+    const guest = this.#guest;
+    time.show();
+    const skb = execution.call(this.#allocate, this.address, length, GFP_ATOMIC);
+    if (skb === 0) return "dropped";
+    const data = execution.call(this.#put, skb, length);
+    guest.setBytes(data, bytes.subarray(offset, offset + length));
+    this.#describe(skb, bytes, offset);
+    const before = threads.preemptCount;
+    threads.preemptCount = before + SOFTIRQ_DISABLED;
+    let answer = 0;
+    try {
+      answer = execution.call(this.#transmit, skb, 0) | 0;
+    } finally {
+      threads.preemptCount = before;
+    }
+    this.copied++;
+    if (answer === NETDEV_TX_BUSY) {
+      // The driver has not taken it; it is the caller's still.
+      execution.call(this.#free, skb);
+      return "busy";
+    }
+    if (answer !== 0) return "dropped";
+    this.sent++;
+    this.sentBytes += length;
+    return "sent";
+  }
+
+  /** Runs calls with the lock of the network configuration held. */
+  async #locked(what: string, body: () => Script<number>): Promise<void> {
+    const script = function* (): Script<number> {
+      yield ["rtnl_lock"];
+      const answer = yield* body();
+      yield ["rtnl_unlock"];
+      return answer | 0;
+    };
+    const answer = await this.domain.script(what, script());
+    if (answer >= 0) return;
+    throw new NetDeviceError("net-device", `${this.name}: ${what} failed with error ${-answer}`, 1);
+  }
+
+  #describe(skb: GuestAddress, bytes: Uint8Array, offset: number): void {
+    const fields = this.#skb;
+    const head = fields.head.pointer(skb);
+    const data = fields.data.pointer(skb);
+    fields.macHeader.set(skb, data - head);
+    fields.networkHeader.set(skb, data - head + ETHERNET_HEADER_BYTES);
+    fields.protocol.set(skb, bytes[offset + 12] | (bytes[offset + 13] << 8));
+    fields.device.set(skb, this.address);
+  }
+
+  #attachTap(): void {
+    if (this.#tap !== null) return;
+    const guest = this.#guest;
+    const { services } = this.domain;
+    const tap = services.heap.allocate(guest.sizeOf("packet_type"));
+    guest.field("packet_type.type").set(tap, ETH_P_ALL_NETWORK_ORDER);
+    guest.field("packet_type.dev").set(tap, this.address);
+    const handler = this.domain.function("packet", (call) => this.#receive(call));
+    guest.field("packet_type.func").set(tap, handler);
+    services.execution.call("dev_add_pack", tap);
+    this.#tap = tap;
+  }
+
+  #detachTap(): void {
+    if (this.#tap === null) return;
+    const { services } = this.domain;
+    services.execution.call("__dev_remove_pack", this.#tap);
+    services.heap.free(this.#tap);
+    this.#tap = null;
+  }
+
+  #receive(call: Call): number {
+    const skb = call.pointer(0);
+    const guest = this.#guest;
+    const fields = this.#skb;
+    if ((guest.read((skb + fields.packetType) as GuestAddress, 1) & 7) !== PACKET_OUTGOING) this.#deliver(skb);
+    this.domain.services.execution.call(this.#free, skb);
+    return 0;
+  }
+
+  #deliver(skb: GuestAddress): void {
+    const guest = this.#guest;
+    const fields = this.#skb;
+    const linear = fields.len.get(skb) - fields.dataLen.get(skb);
+    const mac = (fields.head.pointer(skb) + fields.macHeader.get(skb)) as GuestAddress;
+    const data = fields.data.pointer(skb);
+    const header = data - mac;
+    const length = header + fields.len.get(skb);
+    const hasTag = this.#hasTag(skb);
+    this.received++;
+    this.receivedBytes += length + (hasTag ? VLAN_BYTES : 0);
+    const linearBytes = header + linear;
+    if (linearBytes === length && !hasTag) {
+      this.onFrame(guest.memory.bytes, guest.offsetOf(mac, length), length);
+      return;
+    }
+    const scratch = this.#scratch;
+    if (length + VLAN_BYTES > scratch.length) return;
+    scratch.set(guest.bytes(mac, linearBytes), 0);
+    if (linearBytes < length) this.#copyRest(skb, linear, length - linearBytes, linearBytes);
+    if (!hasTag) {
+      this.onFrame(scratch, 0, length);
+      return;
+    }
+    scratch.copyWithin(ADDRESSES_BYTES + VLAN_BYTES, ADDRESSES_BYTES, length);
+    const protocol = fields.vlanProto.get(skb);
+    const tag = fields.vlanTci.get(skb);
+    scratch[ADDRESSES_BYTES] = protocol;
+    scratch[ADDRESSES_BYTES + 1] = protocol >> 8;
+    scratch[ADDRESSES_BYTES + 2] = tag >> 8;
+    scratch[ADDRESSES_BYTES + 3] = tag;
+    this.onFrame(scratch, 0, length + VLAN_BYTES);
+  }
+
+  /** What lies in fragments, as the kernel gathers it. */
+  #copyRest(skb: GuestAddress, from: number, bytes: number, to: number): void {
+    const { heap, execution } = this.domain.services;
+    const buffer = heap.allocate(bytes);
+    execution.call("skb_copy_bits", skb, from, buffer, bytes);
+    this.#scratch.set(this.#guest.bytes(buffer, bytes), to);
+    heap.free(buffer);
+  }
+
+  #hasTag(skb: GuestAddress): boolean {
+    const { vlanPresent, vlanTci, vlanProto } = this.#skb;
+    if (vlanPresent === null) return vlanTci.get(skb) !== 0 || vlanProto.get(skb) !== 0;
+    return ((this.#guest.read((skb + vlanPresent.byte) as GuestAddress, 1) >> vlanPresent.bit) & 1) !== 0;
+  }
+}
+
+const NETDEV_TX_BUSY = 0x10;
+
+function skbFields(guest: Guest): SkbFields {
+  const { types } = guest.image;
+  const type = types.field("sk_buff.pkt_type");
+  const present = types.hasField("sk_buff.vlan_present") ? types.field("sk_buff.vlan_present").bitOffset : -1;
+  return {
+    len: guest.field("sk_buff.len"),
+    dataLen: guest.field("sk_buff.data_len"),
+    head: guest.field("sk_buff.head"),
+    data: guest.field("sk_buff.data"),
+    macHeader: guest.field("sk_buff.mac_header"),
+    networkHeader: guest.field("sk_buff.network_header"),
+    protocol: guest.field("sk_buff.protocol"),
+    device: guest.field("sk_buff.dev"),
+    vlanTci: guest.field("sk_buff.vlan_tci"),
+    vlanProto: guest.field("sk_buff.vlan_proto"),
+    packetType: type.bitOffset >> 3,
+    vlanPresent: present < 0 ? null : { byte: present >> 3, bit: present & 7 },
+  };
+}
+
