@@ -1,11 +1,11 @@
 import type { GuestAddress } from "../util/guest-address.js";
-import { INVALID, InstructionDecoder, isDecodeFailure, LONGEST_INSTRUCTION } from "./decode.js";
-import { effectsOf, type Lifted } from "./flow/effects.js";
+import { InstructionDecoder, isDecodeFailure, LONGEST_INSTRUCTION } from "./decode.js";
+import type { Lifted } from "./flow/effects.js";
 import type { CodeSource, InlinedLeaf, JumpTargets } from "./flow/region.js";
 import type { GuestMemory } from "./guest-memory.js";
-import { type Instruction, nextAddress, RSP } from "./instruction.js";
+import { nextAddress, RSP } from "./instruction.js";
 import { findJumpTargets } from "./jump-tables.js";
-import { lift } from "./lift/index.js";
+import { KNOWN_ENCODINGS } from "./known-encodings.js";
 import type { LoadedFunction } from "./loaded-object.js";
 
 const COLD = /\.cold(\.\d+)?$/;
@@ -16,8 +16,6 @@ const SMALL_LEAF = 12;
 
 /** A function of up to so many bytes becomes part of those that jump to it. */
 const SMALL_TAIL = 256;
-/** Longer ones are decoded as they are needed. */
-const LONGEST_FUNCTION = 0x10000;
 
 export interface KnownFunction extends LoadedFunction {
   /** The function that it is a part of, by name. */
@@ -30,7 +28,6 @@ export interface KnownFunction extends LoadedFunction {
 export class GuestCode implements CodeSource {
   readonly #decoder = new InstructionDecoder();
   readonly #lifted = new Map<GuestAddress, Lifted>();
-  readonly #decoded = new Map<GuestAddress, Instruction>();
   #functions: readonly KnownFunction[] = [];
   #objects = 0;
   readonly #taken = new Map<number, readonly GuestAddress[]>();
@@ -108,7 +105,6 @@ export class GuestCode implements CodeSource {
 
   /** Instructions that touch changed bytes are read anew. */
   forget(from: GuestAddress, to: GuestAddress): void {
-    this.#decoded.clear();
     if (to - from > 4096) {
       for (const address of this.#lifted.keys()) {
         if (address < to && address > from - LONGEST_INSTRUCTION) this.#lifted.delete(address);
@@ -163,26 +159,6 @@ export class GuestCode implements CodeSource {
     return null;
   }
 
-  #decodedAlone(address: GuestAddress, length: number): Instruction | null {
-    const decoded = this.#decoder.decode(this.memory.bytes, this.memory.offset(address), length, address);
-    return isDecodeFailure(decoded) ? null : decoded;
-  }
-
-  /** A function's instructions are decoded together, which is much faster. */
-  #decodedWithFunction(address: GuestAddress): Instruction | null {
-    const known = this.#decoded.get(address);
-    if (known !== undefined) return known;
-    const own = this.functionAt(address);
-    if (own === null || own.address !== address || own.size > LONGEST_FUNCTION) return null;
-    const mapping = this.memory.mappingAt(address);
-    if (mapping === null || own.address + own.size > mapping.address + mapping.size) return null;
-    const offset = this.memory.offset(own.address);
-    for (const one of this.#decoder.decodeRun(this.memory.bytes, offset, own.size, own.address)) {
-      if (one.mnemonic !== INVALID) this.#decoded.set(one.address, one);
-    }
-    return this.#decoded.get(address) ?? null;
-  }
-
   #read(address: GuestAddress): Lifted | null {
     const mapping = this.memory.mappingAt(address);
     if (mapping === null || !mapping.execute) return null;
@@ -191,10 +167,15 @@ export class GuestCode implements CodeSource {
     const next = end - address < LONGEST_INSTRUCTION ? this.memory.mappingAt(end as GuestAddress) : null;
     const more = next?.execute === true ? LONGEST_INSTRUCTION : 0;
     const length = Math.min(LONGEST_INSTRUCTION, end + more - address);
-    const decoded = this.#decodedWithFunction(address) ?? this.#decodedAlone(address, length);
-    if (decoded === null) return null;
-    this.onRead?.(address, decoded.length);
-    const steps = lift(decoded);
-    return { instruction: decoded, steps, effects: effectsOf(steps) };
+    const { bytes } = this.memory;
+    const offset = this.memory.offset(address);
+    let lifted = KNOWN_ENCODINGS.find(bytes, offset, offset + length, address);
+    if (lifted === null) {
+      const decoded = this.#decoder.decode(bytes, offset, length, address);
+      if (isDecodeFailure(decoded)) return null;
+      lifted = KNOWN_ENCODINGS.learn(decoded, bytes, offset);
+    }
+    this.onRead?.(address, lifted.instruction.length);
+    return lifted;
   }
 }

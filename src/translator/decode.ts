@@ -19,7 +19,7 @@ export interface DecodeFailure {
   readonly failure: "invalid opcode" | "truncated";
 }
 
-export const isDecodeFailure = (decoded: Instruction | DecodeFailure): decoded is DecodeFailure => "failure" in decoded;
+export const isDecodeFailure = (decoded: Decoded | DecodeFailure): decoded is DecodeFailure => "failure" in decoded;
 
 /** The mnemonic that an undecodable byte has in a run. */
 export const INVALID = "invalid";
@@ -40,7 +40,7 @@ export class InstructionDecoder {
   readonly #scratch = new iced.Instruction();
 
   /** The instruction at `bytes[offset]`, of which at most `length` bytes may be read. */
-  decode(bytes: Uint8Array, offset: number, length: number, address: GuestAddress): Instruction | DecodeFailure {
+  decode(bytes: Uint8Array, offset: number, length: number, address: GuestAddress): Decoded | DecodeFailure {
     const code = bytes.slice(offset, offset + Math.min(length, LONGEST_INSTRUCTION));
     const decoder = decoderAt(code, address);
     try {
@@ -56,11 +56,11 @@ export class InstructionDecoder {
    * The instructions one after the other. A byte that begins none appears under the mnemonic `INVALID`; an instruction
    * that does not end within `length` is left out.
    */
-  decodeRun(bytes: Uint8Array, offset: number, length: number, address: GuestAddress): Instruction[] {
+  decodeRun(bytes: Uint8Array, offset: number, length: number, address: GuestAddress): Decoded[] {
     const code = bytes.slice(offset, offset + length);
     const decoder = decoderAt(code, address);
     const scratch = this.#scratch;
-    const instructions: Instruction[] = [];
+    const instructions: Decoded[] = [];
     try {
       for (let position = 0; position < code.length; position += scratch.length) {
         decoder.decodeOut(scratch);
@@ -112,7 +112,8 @@ function decoderAt(code: Uint8Array, address: GuestAddress): iced.Decoder {
 
 const unsigned = (address: number): bigint => BigInt.asUintN(64, BigInt(address));
 
-class Decoded implements Instruction {
+/** An instruction as it was decoded. */
+export class Decoded implements Instruction {
   readonly address: GuestAddress;
   readonly length: number;
   readonly mnemonic: string;
@@ -140,7 +141,14 @@ class Decoded implements Instruction {
   }
 
   text(): string {
-    const decoder = decoderAt(this.#code.subarray(this.#offset, this.#offset + this.length), this.address);
+    return this.textAt(this.address, 0, 0);
+  }
+
+  /** The text of the same bytes elsewhere, the last `relative` of them being `distance`. */
+  textAt(address: GuestAddress, relative: number, distance: number): string {
+    const code = this.#code.slice(this.#offset, this.#offset + this.length);
+    for (let i = 0; i < relative; i++) code[code.length - relative + i] = distance >> (8 * i);
+    const decoder = decoderAt(code, address);
     const instruction = decoder.decode();
     try {
       return instruction.toString();

@@ -3,12 +3,13 @@ import { CPU } from "./cpu-state.js";
 import { EXIT_STATUS } from "./emit/exits.js";
 import { IMPORTS } from "./emit/module.js";
 import type { GuestMemory } from "./guest-memory.js";
-import { ModuleAssembler } from "./wasm-assembler.js";
+import { type FunctionIndex, ModuleAssembler } from "./wasm-assembler.js";
 
 /** Functions as the table has them: they take the number of frames that may still be nested, and return a status. */
 export type Translated = (depth: number) => bigint;
 
-const CHUNK = 1024;
+const CHUNK_SHIFT = 10;
+const CHUNK = 1 << CHUNK_SHIFT;
 /** So that a guest address of -1, which nothing can be at, is what an unused entry of the cache of targets has. */
 const NO_TARGET = -1n;
 
@@ -33,8 +34,7 @@ export class Linker {
   readonly #slots = new Map<GuestAddress, number>();
   readonly #behind = new Map<GuestAddress, number>();
   readonly #addresses: GuestAddress[] = [];
-  readonly #stubFunctions: WebAssembly.ExportValue[] = [];
-  readonly #hookFunctions: WebAssembly.ExportValue[] = [];
+  readonly #chunks: Chunk[] = [];
   readonly #words: BigInt64Array;
 
   constructor(
@@ -69,11 +69,11 @@ export class Linker {
 
   /** The next call through the slot has its code translated. */
   toStub(slot: number): void {
-    this.table.set(slot, this.#stubFunctions[slot]);
+    this.#chunks[slot >> CHUNK_SHIFT].toStub(slot);
   }
 
   toHook(slot: number): void {
-    this.table.set(slot, this.#hookFunctions[slot]);
+    this.#chunks[slot >> CHUNK_SHIFT].toHook(slot);
   }
 
   /** Indirect calls remember where targets are; after a change they look again. */
@@ -97,8 +97,8 @@ export class Linker {
       slot = this.#addresses.length;
       slots.set(address, slot);
       this.#addresses.push(address);
+      // New slots lead to their stubs.
       if (slot >= this.table.length) this.#grow();
-      this.toStub(slot);
     }
     return slot;
   }
@@ -116,11 +116,14 @@ export class Linker {
         hook: (slot: number) => this.host.hook(slot),
       },
     });
-    for (let i = 0; i < CHUNK; i++) {
-      this.#stubFunctions.push(exports[`stub${i}`]);
-      this.#hookFunctions.push(exports[`hook${i}`]);
-    }
+    this.#chunks.push(exports as unknown as Chunk);
   }
+}
+
+/** Exports of a module of stubs: what puts a slot's own functions into the table. */
+interface Chunk {
+  toStub(slot: number): void;
+  toHook(slot: number): void;
 }
 
 let compiled: WebAssembly.Module | null = null;
@@ -131,7 +134,7 @@ function stubs(): WebAssembly.Module {
   return compiled;
 }
 
-/** A stub and a hook for each slot of a chunk. */
+/** A stub and a hook for each slot of a chunk. The stubs are in the table once it is instantiated. */
 function stubModule(): Uint8Array<ArrayBuffer> {
   const module = new ModuleAssembler();
   const enter = module.importFunction(IMPORTS.module, "enter", ["i32"], []);
@@ -140,44 +143,69 @@ function stubModule(): Uint8Array<ArrayBuffer> {
   module.importTable(IMPORTS.module, IMPORTS.table, { minimum: 1 });
   const base = module.importGlobal(IMPORTS.module, "base", "i32", false);
   const type = module.type(["i32"], ["i64"]);
-  for (let i = 0; i < CHUNK; i++) {
-    const stub = module.function(["i32"], ["i64"]);
-    const slot = (): void => {
-      stub.globalGet(base);
-      stub.i32(i);
-      stub.op("i32.add");
-    };
-    slot();
-    stub.call(enter);
-    stub.get(0);
-    slot();
-    stub.returnCallIndirect(type);
-    module.export(`stub${i}`, "function", stub.index);
 
-    const hooked = module.function(["i32"], ["i64"]);
-    hooked.globalGet(base);
-    hooked.i32(i);
-    hooked.op("i32.add");
-    const after = hooked.local("i32");
-    hooked.call(hook);
-    hooked.tee(after);
-    hooked.i32(0);
-    hooked.op("i32.ge_s");
-    hooked.if();
-    hooked.get(0);
-    hooked.get(after);
-    hooked.returnCallIndirect(type);
-    hooked.end();
-    hooked.get(after);
-    hooked.i32(AfterHook.returned);
-    hooked.op("i32.eq");
-    hooked.if("i64");
-    hooked.i32(0);
-    hooked.memory("i64.load", CPU.rip, 3);
-    hooked.else();
-    hooked.i64(EXIT_STATUS);
-    hooked.end();
-    module.export(`hook${i}`, "function", hooked.index);
-  }
+  const entering = module.function(["i32", "i32"], ["i64"]);
+  const [depth, slot] = [0, 1];
+  entering.get(slot);
+  entering.call(enter);
+  entering.get(depth);
+  entering.get(slot);
+  entering.returnCallIndirect(type);
+
+  const hooking = module.function(["i32", "i32"], ["i64"]);
+  const after = hooking.local("i32");
+  hooking.get(slot);
+  hooking.call(hook);
+  hooking.tee(after);
+  hooking.i32(0);
+  hooking.op("i32.ge_s");
+  hooking.if();
+  hooking.get(depth);
+  hooking.get(after);
+  hooking.returnCallIndirect(type);
+  hooking.end();
+  hooking.get(after);
+  hooking.i32(AfterHook.returned);
+  hooking.op("i32.eq");
+  hooking.if("i64");
+  hooking.i32(0);
+  hooking.memory("i64.load", CPU.rip, 3);
+  hooking.else();
+  hooking.i64(EXIT_STATUS);
+  hooking.end();
+
+  const each = (common: FunctionIndex): number => {
+    const functions: FunctionIndex[] = [];
+    for (let i = 0; i < CHUNK; i++) {
+      const body = module.function(["i32"], ["i64"]);
+      body.get(depth);
+      body.globalGet(base);
+      body.i32(i);
+      body.op("i32.add");
+      body.returnCall(common);
+      functions.push(body.index);
+    }
+    return module.passiveElements(functions);
+  };
+  const put = (name: string, segment: number): void => {
+    const body = module.function(["i32"], []);
+    body.get(0);
+    body.get(0);
+    body.globalGet(base);
+    body.op("i32.sub");
+    body.i32(1);
+    body.tableInit(segment);
+    module.export(name, "function", body.index);
+  };
+  const stubs = each(entering.index);
+  put("toStub", stubs);
+  put("toHook", each(hooking.index));
+
+  const start = module.function([], []);
+  start.globalGet(base);
+  start.i32(0);
+  start.i32(CHUNK);
+  start.tableInit(stubs);
+  module.start(start.index);
   return module.finish();
 }

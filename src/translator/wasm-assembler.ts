@@ -289,6 +289,11 @@ export class FunctionBody {
     this.prefixed("memory.init", segment, memory);
   }
 
+  /** @param segment of elements; how many, where from and where to are on the stack */
+  tableInit(segment: number, table = 0): void {
+    this.prefixed("table.init", segment, table);
+  }
+
   dataDrop(segment: number): void {
     this.prefixed("data.drop", segment);
   }
@@ -361,6 +366,9 @@ export class FunctionBody {
     return this.open - 1 - label;
   }
 }
+
+/** The only kind of elements that there is. */
+const FUNCTION_REFERENCES = 0x00;
 
 const KIND = { function: 0, table: 1, memory: 2, global: 3 } as const;
 type Kind = keyof typeof KIND;
@@ -486,6 +494,16 @@ export class ModuleAssembler {
       this.constantOffset(writer, offset);
       writer.vector(functions, (index) => writer.u32(index));
     });
+  }
+
+  /** Functions for `table.init`. @returns the number of the segment */
+  passiveElements(functions: readonly FunctionIndex[]): number {
+    this.elements.push((writer) => {
+      writer.u32(1);
+      writer.byte(FUNCTION_REFERENCES);
+      writer.vector(functions, (index) => writer.u32(index));
+    });
+    return this.elements.length - 1;
   }
 
   /** Puts bytes into memory 0 when the module is instantiated; without an offset, when `memory.init` says so. */

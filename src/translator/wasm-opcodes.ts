@@ -181,6 +181,7 @@ export const PREFIXED = {
   "data.drop": 9,
   "memory.copy": 10,
   "memory.fill": 11,
+  "table.init": 12,
 } as const;
 
 const COMPARISONS = ["eq", "ne", "lt_s", "lt_u", "gt_s", "gt_u", "le_s", "le_u", "ge_s", "ge_u"] as const; // prettier-ignore
