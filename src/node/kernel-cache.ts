@@ -6,7 +6,7 @@ import { openDebianPackage } from "../formats/deb.js";
 import { EnvironmentError } from "../util/errors.js";
 import { readFileBytes } from "./file-bytes.js";
 import { outputFileError, systemCode } from "./file-errors.js";
-import { CachedKernel } from "./kernel-cached.js";
+import { CachedKernel, keep } from "./kernel-cached.js";
 import { readSealed, syncDirectory, writeDurably, writeSealed } from "./kernel-checked-file.js";
 import { digestOf, identityOf } from "./kernel-identity.js";
 import { ARCHIVE, readManifest } from "./kernel-manifest.js";
@@ -75,7 +75,7 @@ export class KernelCache {
     const bytes = readFileBytes(path);
     const folder = folderOf(bytes, archive);
     const made = await this.#unpacked(join(IMPORTED, folder), archive, bytes, path, progress);
-    writeSealed(memo, new TextEncoder().encode(JSON.stringify([identity, folder])));
+    keep(() => writeSealed(memo, new TextEncoder().encode(JSON.stringify([identity, folder]))));
     return made;
   }
 
@@ -90,7 +90,6 @@ export class KernelCache {
     const kernel = opened(directory);
     if (kernel !== null) return kernel;
     const parent = dirname(directory);
-    makeDirectory(parent);
     removeAbandoned(parent);
     const scratch = join(parent, `${UNFINISHED}${randomBytes(8).toString("hex")}`);
     const remove = () => rmSync(scratch, { recursive: true, force: true });
@@ -100,6 +99,9 @@ export class KernelCache {
       if (archive === ARCHIVE) writeDurably(join(scratch, ARCHIVE), bytes);
       await unpackKernel({ bytes, name, path: archive }, scratch, progress);
       return moved(scratch, directory);
+    } catch (error) {
+      if (!(error instanceof EnvironmentError)) throw error;
+      throw new EnvironmentError(error.code, `${error.message} (KORRAL_CACHE names the folder in which kernels are kept)`);
     } finally {
       process.off("exit", remove);
       remove();

@@ -33,7 +33,7 @@ export class CachedKernel implements KernelFiles {
     const path = join(this.directory, VMLINUX);
     return (
       readChecked(path, this.manifest.vmlinux) ??
-      this.#again(path, this.manifest.vmlinux, () => {
+      this.#remade(path, this.manifest.vmlinux, () => {
         return openKernelImage(this.read(this.manifest.image), `${this.manifest.image} of ${this.name}`).vmlinux();
       })
     );
@@ -52,7 +52,7 @@ export class CachedKernel implements KernelFiles {
     const check = this.manifest.files.get(path);
     if (check === undefined) throw new RangeError(`${this.name} has no file ${path}`);
     const file = join(this.directory, path);
-    return readChecked(file, check) ?? this.#again(file, check, () => unpackFile(this.#archive(), this.name, path));
+    return readChecked(file, check) ?? this.#remade(file, check, () => unpackFile(this.#archive(), this.name, path));
   }
 
   derived(key: string, make: () => Uint8Array): Uint8Array {
@@ -66,7 +66,7 @@ export class CachedKernel implements KernelFiles {
     return bytes;
   }
 
-  #again(path: string, check: FileCheck, make: () => Uint8Array | null): Uint8Array {
+  #remade(path: string, check: FileCheck, make: () => Uint8Array | null): Uint8Array {
     const bytes = make();
     if (bytes === null) throw this.#damaged("and its archive does not hold it");
     const made = checkOf(bytes);
@@ -93,7 +93,7 @@ export function keptOrMade(path: string, make: () => Uint8Array): Uint8Array {
 }
 
 /** A cache that cannot be written to, for want of room or of permission, costs time and nothing else. */
-function keep(write: () => void): void {
+export function keep(write: () => void): void {
   try {
     write();
   } catch (error) {

@@ -8,6 +8,7 @@ import {
   readSync,
   renameSync,
   rmSync,
+  statSync,
   writeSync,
 } from "node:fs";
 import { dirname } from "node:path";
@@ -77,9 +78,12 @@ export function replaceFile(path: string, bytes: Uint8Array): void {
   const scratch = `${path}.new-${process.pid}-${written++}`;
   try {
     writeDurably(scratch, bytes);
+    // A file cannot take the place of a folder, which is damage like any other.
+    if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true)
+      rmSync(path, { recursive: true, force: true });
     renameSync(scratch, path);
   } catch (error) {
-    rmSync(scratch, { force: true });
+    if (existsSync(scratch)) rmSync(scratch, { force: true });
     throw systemCode(error) === null ? error : outputFileError(path, error);
   }
   syncDirectory(dirname(path));
@@ -122,6 +126,6 @@ export function readSealed(path: string): Uint8Array | null {
   const size = sealed.length - SEAL_BYTES;
   if (size < 0) return null;
   const view = new DataView(sealed.buffer, sealed.byteOffset + size, SEAL_BYTES);
-  const bytes = sealed.subarray(0, size);
+  const bytes = new Uint8Array(sealed.buffer, sealed.byteOffset, size);
   return view.getUint32(4, true) === size && view.getUint32(0, true) === crc32(bytes) ? bytes : null;
 }
