@@ -26,6 +26,7 @@ export { type FaultOptions, withFaults, withRegisterFaults } from "./devices/fau
 export { I82540em } from "./devices/i82540em.js";
 export { KorralNic } from "./devices/korral-nic.js";
 export { NvmeController } from "./devices/nvme.js";
+export { Pcnet } from "./devices/pcnet.js";
 export { Rtl8139, Rtl8139Revision } from "./devices/rtl8139.js";
 export type { TerminalLine } from "./devices/terminal-line.js";
 export { Uart16550 } from "./devices/uart16550.js";

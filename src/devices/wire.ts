@@ -11,6 +11,10 @@ export interface Wire {
   send(bytes: Uint8Array, offset: number, length: number): void;
   /** Whether a link partner is there: what the PHY reports as link. */
   readonly carrier: boolean;
+  /**
+   * Whether somebody else holds the medium: half-duplex adapters wait as long as it lasts. Left out: never.
+   */
+  readonly busy?: boolean;
   /** Who hears that the carrier came or went. There is one listener: a later call replaces the earlier one. */
   onCarrier(listener: (up: boolean) => void): void;
 }
