@@ -92,7 +92,9 @@ export class KernelCache {
     const parent = dirname(directory);
     removeAbandoned(parent);
     const scratch = join(parent, `${UNFINISHED}${randomBytes(8).toString("hex")}`);
-    const remove = () => rmSync(scratch, { recursive: true, force: true });
+    const remove = () => {
+      if (existsSync(scratch)) rmSync(scratch, { recursive: true, force: true });
+    };
     process.on("exit", remove);
     try {
       makeDirectory(scratch);
@@ -101,7 +103,10 @@ export class KernelCache {
       return moved(scratch, directory);
     } catch (error) {
       if (!(error instanceof EnvironmentError)) throw error;
-      throw new EnvironmentError(error.code, `${error.message} (KORRAL_CACHE names the folder in which kernels are kept)`);
+      throw new EnvironmentError(
+        error.code,
+        `${error.message} (KORRAL_CACHE names the folder in which kernels are kept)`,
+      );
     } finally {
       process.off("exit", remove);
       remove();
