@@ -1,24 +1,25 @@
-import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Command, InvalidArgumentError } from "commander";
 import type { DmaFault } from "../bus/io-mmu.js";
-import { compileFilter } from "../filter/compile.js";
 import { requireEthernet } from "../formats/capture.js";
 import { Machine } from "../machine.js";
 import { OutOfMemoryError } from "../memory/physical-memory.js";
 import { PIN_POOL_NAMES, PinBoundError, PinBusyError, type PinPool } from "../memory/pin-budget.js";
 import { openCaptureFile } from "../node/capture-file.js";
 import { UsageError } from "../util/errors.js";
-import { parseOptionList } from "./option-list.js";
+import { type ClientSpec, checkNames, checkOutputs, clientFiles, parseClient } from "./client.js";
+import { parseDuration } from "./duration.js";
+import { filesOf, isInteractive, type NetdevSpec, parseNetdev } from "./netdev.js";
 import { bold, stdout } from "./output.js";
 import { diskCase } from "./start/disk.js";
-import { type ClientSpec, offloadedPackets, receivedPackets, type Traffic } from "./start/packets.js";
+import { offloadedPackets, receivedPackets, type Traffic } from "./start/packets.js";
 import { refusalsCase } from "./start/refusals.js";
 import type { CaseReport } from "./start/report.js";
 import { terminalCase } from "./start/terminal.js";
 
 interface StartOptions {
   netdev?: string;
+  duration?: string;
   client?: string[];
   image?: string;
   terminal?: string;
@@ -31,22 +32,23 @@ interface StartOptions {
 const RECORDED_SESSION = fileURLToPath(new URL("../../test/captures/guest-session.pcap", import.meta.url));
 
 /** Without `--client`: three with filters that share out the recorded session. */
-const DEFAULT_CLIENTS: readonly ClientSpec[] = [
-  { name: "web", filter: "tcp port 80", out: null },
-  { name: "names", filter: "port domain or port bootps", out: null },
-  { name: "rest", filter: "", out: null },
-];
+const DEFAULT_CLIENTS = ["web,filter=tcp port 80", "names,filter=port domain or port bootps", "rest"];
 
 export function addStart(program: Command): void {
   program
     .command("start")
     .description("Play all driver-DMA cases with the native drivers on real input.")
     .option(
-      "--netdev <pcap,rx=F,tx=F>",
-      "replay capture F into the wire, record what is sent (default: the recorded session)",
+      "--netdev <pcap,rx=F,tx=F | stream,connect=ADDR | stream,listen=ADDR | dgram,local=ADDR,remote=ADDR>",
+      "replay capture F into the wire and record what is sent, or lead the wire to a socket in QEMU's framing; ADDR is unix:/path or HOST:PORT (default: the recorded session)",
       once("--netdev"),
     )
-    .option("--client <NAME,filter=EXPR,out=F>", "who receives; repeatable, earlier ones first", collect)
+    .option("--duration <time>", "unplug a socket after so long (default: when the peer hangs up)", once("--duration"))
+    .option(
+      "--client <NAME,filter=EXPR,out=F,send=F,post=N,ip=ADDRESS/PREFIX>",
+      "who receives, sends a capture, or answers as a host; repeatable, earlier ones first",
+      collect,
+    )
     .option(
       "--image <file>",
       "raw disk image; its content is left as it is (default: a scratch image)",
@@ -65,13 +67,15 @@ export function addStart(program: Command): void {
 }
 
 async function start(options: StartOptions): Promise<void> {
-  const clients = options.client?.map(parseClient) ?? DEFAULT_CLIENTS;
+  const clients = (options.client ?? DEFAULT_CLIENTS).map(parseClient);
   const traffic = checkedTraffic(options, clients);
   await using machine = await Machine.create({
     memory: options.memory,
     seed: options.seed,
     ...(options.pinBound === undefined ? {} : { pinBudget: options.pinBound }),
-    ...(options.terminal === undefined ? {} : { realTime: () => performance.now() * 1e6 }),
+    ...(options.terminal === undefined && !isInteractive(traffic.netdev)
+      ? {}
+      : { realTime: () => performance.now() * 1e6 }),
   });
   const refused: DmaFault[] = [];
   machine.iommu.events.on("fault", (fault) => refused.push(fault));
@@ -83,7 +87,10 @@ async function start(options: StartOptions): Promise<void> {
   show(await terminalCase(machine, options.terminal));
   for (const report of await diskCase(machine, options.image)) show(report);
   show(await receivedPackets(machine, traffic, clients));
-  show(await offloadedPackets(machine, traffic, clients));
+  // There is one peer, and the e1000 had it.
+  if (traffic.netdev.kind === "pcap") {
+    show(await offloadedPackets(machine, traffic.netdev.rx, traffic.inputs, clients));
+  }
   const faults = refused.length;
   show(refusalsCase(machine));
   const summary = summarise(machine, faults);
@@ -115,18 +122,6 @@ function summarise(machine: Machine, faults: number) {
   };
 }
 
-function parseClient(text: string): ClientSpec {
-  const { name, values } = parseOptionList("--client", text, ["filter", "out"]);
-  return { name, filter: values.get("filter") ?? "", out: values.get("out") ?? null };
-}
-
-function parseNetdev(text: string | undefined): { rx: string; tx: string | null } {
-  if (text === undefined) return { rx: RECORDED_SESSION, tx: null };
-  const { name, values } = parseOptionList("--netdev", text, ["rx", "tx"]);
-  if (name !== "pcap") throw new UsageError(`--netdev ${text}: 'pcap' is the one kind that start replays`);
-  return { rx: values.get("rx") ?? RECORDED_SESSION, tx: values.get("tx") ?? null };
-}
-
 /** A machine that is too small for what is asked of it was asked for on the command line. */
 function explained(error: unknown, { memory, pinBound }: StartOptions): unknown {
   const isPinBound = error instanceof PinBoundError || error instanceof PinBusyError;
@@ -141,24 +136,30 @@ function explained(error: unknown, { memory, pinBound }: StartOptions): unknown 
 
 /** Finds what is wrong with the input before anything happens. */
 function checkedTraffic(options: StartOptions, clients: readonly ClientSpec[]): Traffic {
-  const { rx, tx } = parseNetdev(options.netdev);
-  const names = clients.map(({ name }) => name);
-  const namesake = names.find((name, i) => names.indexOf(name) !== i);
-  if (namesake !== undefined)
-    throw new UsageError(`start: two clients are called '${namesake}': give each its own name`);
-  for (const { filter } of clients) compileFilter(filter);
-  const outputs = [...clients.map(({ out }) => out), tx].filter((name) => name !== null);
-  if (rx === "-" || outputs.includes("-")) {
+  const asked = parseNetdev(options.netdev ?? "pcap");
+  const netdev: NetdevSpec = asked.kind === "pcap" ? { ...asked, rx: asked.rx ?? RECORDED_SESSION } : asked;
+  if (options.duration !== undefined && !isInteractive(netdev)) {
+    throw new UsageError("start: --duration is for sockets: a capture ends by itself");
+  }
+  checkNames("start", clients);
+  const files = [filesOf(netdev), clientFiles(clients)];
+  const captures = files.flatMap(({ inputs }) => inputs);
+  const outputs = files.flatMap(({ outputs }) => outputs);
+  if ([...captures, ...outputs].includes("-")) {
     throw new UsageError(
       "start: '-' is possible nowhere: captures are replayed twice, and the report goes to the output",
     );
   }
-  const paths = outputs.map((name) => resolve(name));
-  const twice = paths.find((path, i) => paths.indexOf(path) !== i);
-  if (twice !== undefined) throw new UsageError(`start: ${twice} would be written twice: give each its own file`);
-  using capture = openCaptureFile(rx);
-  requireEthernet(capture.reader);
-  return { rx, tx, inputs: options.image === undefined ? [rx] : [rx, options.image] };
+  checkOutputs("start", outputs);
+  for (const name of captures) {
+    using capture = openCaptureFile(name);
+    requireEthernet(capture.reader);
+  }
+  return {
+    netdev,
+    inputs: options.image === undefined ? captures : [...captures, options.image],
+    duration: options.duration === undefined ? Number.POSITIVE_INFINITY : parseDuration("--duration", options.duration),
+  };
 }
 
 function collect(value: string, earlier: string[] | undefined): string[] {

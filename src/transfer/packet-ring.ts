@@ -180,6 +180,11 @@ export interface RingCounters {
 
 /** The client's end of a packet ring. */
 export class PacketRingCapability extends Capability<PacketRing> {
+  /** Frames that wait; 0 once the session is closed. */
+  get waiting(): number {
+    return this.isVoid ? 0 : openRing(this, "packet ring").waiting;
+  }
+
   /** Length of the oldest frame that waits, or −1. */
   peek(): number {
     return openRing(this, "packet ring").peek();
