@@ -24,12 +24,12 @@ export class AdapterWorld {
   /** Hears of each write that was not refused. */
   onWrite = () => {};
 
-  /** @param longestFrame that may be put on the wire */
-  constructor(longestFrame) {
+  /** @param longestFrame that may be put on the wire @param base where memory lies on the bus */
+  constructor(longestFrame, base = BASE) {
     const reach = (address, bytes, offset, length) => {
       assert.ok(length >= 0 && offset >= 0 && offset + length <= bytes.length, "an access leaves its buffer");
       this.accesses++;
-      const at = address - BASE;
+      const at = address - base;
       if (!(at >= 0 && at + length <= MEMORY)) return -1;
       for (let page = Math.floor(at / PAGE); page * PAGE < at + length; page++) if (this.refused.has(page)) return -1;
       return at;
