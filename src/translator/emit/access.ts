@@ -14,6 +14,7 @@ export interface Place {
 export type Intent = "read" | "write";
 
 const SMALL = 0x4000_0000n;
+const PLACES = ["place0", "place1"] as const;
 const READABLE = 0x80808080 | 0;
 
 /**
@@ -91,7 +92,7 @@ export class Accesses {
     const offset = displacement - negative;
     if (!this.#wantsShadow(target, bytes, intent)) return { push: compute, offset };
     // Once for the shadow and once for the access.
-    const local = this.locals.named(`place${this.#places++ & 1}`, "i32");
+    const local = this.locals.named(PLACES[this.#places++ & 1], "i32");
     compute();
     this.body.set(local);
     const place: Place = { push: () => this.body.get(local), offset };
@@ -103,7 +104,7 @@ export class Accesses {
     const version = this.#generalVersion(address);
     const wide = this.locals.named("address", "i64");
     // Two accesses of one instruction may both be under way.
-    const short = this.locals.named(`place${this.#places++ & 1}`, "i32");
+    const short = this.locals.named(PLACES[this.#places++ & 1], "i32");
     const known = version !== null && this.facts.isHighTested(version, NEAR - 16);
     if ((!this.checks || intent === null || known) && address.segment === "none" && !address.short) {
       this.#sum32(address);

@@ -1,9 +1,9 @@
 import { CPU, ExitReason } from "../cpu-state.js";
 import type { Convention } from "../flow/convention.js";
-import type { Residence } from "../flow/residence.js";
+import { NOWHERE, type Residence } from "../flow/residence.js";
 import { RSP } from "../instruction.js";
 import type { FunctionBody, FunctionIndex, Label, LocalIndex } from "../wasm-assembler.js";
-import type { FlagsState, LazyFlags } from "./lazy-flags.js";
+import { type FlagsState, type LazyFlags, NO_FLAGS } from "./lazy-flags.js";
 import type { Locals } from "./locals.js";
 import type { Registers } from "./registers.js";
 
@@ -25,6 +25,12 @@ export interface ExitShape {
 export class Exits {
   readonly #numbers = new Map<string, Label>();
   readonly #tails: (() => void)[] = [];
+  private last: Residence & {
+    readonly reason: ExitReason | null;
+    readonly lanes: number;
+    readonly state: FlagsState;
+    readonly label: Label;
+  } = { ...NOWHERE, reason: null, lanes: 0, state: NO_FLAGS, label: 0 as Label };
 
   constructor(
     private readonly body: FunctionBody,
@@ -39,12 +45,23 @@ export class Exits {
 
   /** The label to go to, to leave with `reason` and the state as it is now, at the address in `pc`. */
   now(reason: ExitReason, lanes: number): Label {
-    const at: Residence = { ...this.registers.at };
-    const dirty = at.dirty & at.local;
+    const { registers, last } = this;
     const state = this.flags().state;
+    // Sites follow each other closely: most leave as the one before.
+    const isLike =
+      last.reason === reason &&
+      last.lanes === lanes &&
+      last.state === state &&
+      last.local === registers.at.local &&
+      last.dirty === registers.at.dirty &&
+      last.narrow === registers.at.narrow &&
+      last.own === registers.at.own;
+    if (isLike) return last.label;
+    const at: Residence = { ...registers.at };
+    const dirty = at.dirty & at.local;
     const own = this.shape.results === null ? 0 : at.own;
     const key = [reason, dirty, at.narrow & dirty, own, flagsKey(state, lanes)].join(":");
-    return this.#label(key, () => {
+    const label = this.#label(key, () => {
       this.registers.store(dirty, at);
       if (lanes !== 0) this.flags().store(lanes, state);
       this.body.i32(0);
@@ -60,6 +77,8 @@ export class Exits {
       this.#word(CPU.reason, reason);
       this.#return();
     });
+    this.last = { ...at, reason, lanes, state, label };
+    return label;
   }
 
   /** The label for a call that did not come back where it should, its answer in the local `status`: all is in memory. */

@@ -42,8 +42,10 @@ export class Facts {
   #roots: number[] = new Array<number>(17).fill(0);
   #offsets: number[] = new Array<number>(17).fill(0);
   readonly #tested = new Map<number, Tested>();
-  readonly #log: (() => void)[] = [];
-  readonly #sums = new Map<string, number>();
+  /** What was tested, in order, to be taken back; and what was known of the high part before, undefined for shadow. */
+  readonly #log: Tested[] = [];
+  readonly #before: (number | null | undefined)[] = [];
+  readonly #sums = new Map<number, number>();
   #temporaries: (Version | null)[] = [];
   #next = 1;
 
@@ -106,7 +108,8 @@ export class Facts {
 
   /** The root that stands for base + index × scale. */
   sum(base: Version | null, index: Version, scale: number): Version {
-    const key = `${base?.root ?? ABSOLUTE}+${index.root}*${scale}`;
+    // A function has far fewer roots than 2^24.
+    const key = ((base?.root ?? ABSOLUTE) * 2 ** 24 + index.root) * 16 + scale;
     let root = this.#sums.get(key);
     if (root === undefined) {
       root = this.#next++;
@@ -124,11 +127,9 @@ export class Facts {
 
   highTested({ root, offset }: Version): void {
     const tested = this.#of(root);
-    const before = tested.high;
+    this.#log.push(tested);
+    this.#before.push(tested.high);
     tested.high = offset;
-    this.#log.push(() => {
-      tested.high = before;
-    });
   }
 
   isShadowTested({ root, offset }: Version, bytes: number, write: boolean): boolean {
@@ -152,9 +153,10 @@ export class Facts {
   }
 
   shadowTested({ root, offset }: Version, bytes: number, write: boolean): void {
-    const { intervals } = this.#of(root);
-    intervals.push({ low: offset, high: offset + bytes, write, epoch: this.#roots[EPOCH] });
-    this.#log.push(() => intervals.pop());
+    const tested = this.#of(root);
+    tested.intervals.push({ low: offset, high: offset + bytes, write, epoch: this.#roots[EPOCH] });
+    this.#log.push(tested);
+    this.#before.push(undefined);
   }
 
   snapshot(): Snapshot {
@@ -165,7 +167,13 @@ export class Facts {
   restore({ roots, offsets, logged }: Snapshot): void {
     this.#roots = roots.slice();
     this.#offsets = offsets.slice();
-    while (this.#log.length > logged) this.#log.pop()?.();
+    while (this.#log.length > logged) {
+      const tested = this.#log.pop();
+      const before = this.#before.pop();
+      if (tested === undefined) break;
+      if (before === undefined) tested.intervals.pop();
+      else tested.high = before;
+    }
   }
 
   #of(root: number): Tested {

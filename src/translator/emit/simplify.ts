@@ -1,4 +1,5 @@
 import { definedLanes } from "../flags.js";
+import type { Lifted } from "../flow/effects.js";
 import type { Expr, Step } from "../ir.js";
 
 /** The steps of an instruction that matter, and the temporaries that are written where they are used. */
@@ -123,6 +124,14 @@ const uses = (step: Step, index: number): number => {
   for (const e of expressions(step)) count(e, counts);
   return counts.uses[index] ?? 0;
 };
+
+/** The steps of an instruction; what was found out is kept with it. @param lanes the flags that are needed after it */
+export function simplified({ steps, effects }: Lifted, lanes: number): Simplified {
+  const { simplified: known } = effects;
+  const wanted = lanes & effects.lanesWritten;
+  known[wanted] ??= simplify(steps, wanted);
+  return known[wanted];
+}
 
 /** @param lanes the flags that are needed after the instruction */
 export function simplify(steps: readonly Step[], lanes: number): Simplified {

@@ -10,7 +10,7 @@ import type { Facts } from "./facts.js";
 import type { LazyFlags } from "./lazy-flags.js";
 import type { Locals } from "./locals.js";
 import type { Registers } from "./registers.js";
-import { simplify } from "./simplify.js";
+import { simplified, simplify } from "./simplify.js";
 
 /** The parts that write one function together. */
 export interface Writers {
@@ -82,7 +82,7 @@ export class Steps {
   }
 
   /** All steps but a control transfer at the end. @returns the last step, if it is one */
-  write(lifted: Lifted, site: Site, steps: readonly Step[] = lifted.steps): Step | null {
+  write(lifted: Lifted, site: Site, steps: readonly Step[] | null = null): Step | null {
     const { w } = this;
     this.#site = site;
     this.#readForWrite = null;
@@ -102,14 +102,14 @@ export class Steps {
       w.facts.renew(effects.conditionalWrites & GENERAL_MASK);
       if (effects.conditionalLanes) w.flags.materialize(site.lanesBefore & (site.lanesAfter | effects.lanesRead));
     }
-    const simplified = simplify(steps, site.lanesAfter);
-    w.expressions.inlined = simplified.inlined;
+    const simple = steps === null ? simplified(lifted, site.lanesAfter) : simplify(steps, site.lanesAfter);
+    w.expressions.inlined = simple.inlined;
     let last: Step | null = null;
-    const list = simplified.steps;
-    list.forEach((step, i) => {
-      if (isTransfer(step)) last = step;
-      else this.#step(step, effects.branchesInside ? null : (list[i + 1] ?? null));
-    });
+    const list = simple.steps;
+    for (let i = 0; i < list.length; i++) {
+      if (i === list.length - 1 && isTransfer(list[i])) last = list[i];
+      else this.#step(list[i], effects.branchesInside ? null : (list[i + 1] ?? null));
+    }
     w.facts.renew(effects.conditionalWrites & GENERAL_MASK);
     return last;
   }

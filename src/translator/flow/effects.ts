@@ -1,3 +1,4 @@
+import type { Simplified } from "../emit/simplify.js";
 import { conditionLanes, definedLanes } from "../flags.js";
 import type { Instruction } from "../instruction.js";
 import { type Address, ARITHMETIC_FLAGS, type Expr, type Step } from "../ir.js";
@@ -29,6 +30,9 @@ export interface Effects {
   /** A bit a register: after the instruction its high half is known to be zero, or not known to be. */
   readonly zeroes: number;
   readonly fills: number;
+  /** The same: read before it is written in full; written in full on every way. */
+  readonly uses: number;
+  readonly kills: number;
   readonly lanesRead: number;
   readonly lanesKilled: number;
   readonly lanesWritten: number;
@@ -39,6 +43,8 @@ export interface Effects {
   readonly traps: boolean;
   /** The last step when it ends a block or calls, else null. */
   readonly last: Step | null;
+  /** By the flags of it that are needed: what the emitter makes of the steps. */
+  readonly simplified: (Simplified | undefined)[];
 }
 
 /** An instruction with what it does. */
@@ -256,6 +262,9 @@ const lowBits = (register: number, bytes: number): number =>
 const highBits = (register: number, bytes: number): number =>
   ((bytes & BYTES23) === 0 ? 0 : 1 << register) | ((bytes & BYTES47) === 0 ? 0 : 0x10000 << register);
 
+const everyByte = (low: number, high: number): number => low & (low >>> 16) & high & (high >>> 16) & GENERAL_MASK;
+const anyByte = (low: number, high: number): number => (low | (low >>> 16) | high | (high >>> 16)) & GENERAL_MASK;
+
 export function effectsOf(steps: readonly Step[]): Effects {
   const c = new Collector();
   c.steps(steps, false);
@@ -272,6 +281,8 @@ export function effectsOf(steps: readonly Step[]): Effects {
     conditionalWrites: c.conditionalWrites,
     zeroes: c.zeroes,
     fills: c.fills,
+    uses: anyByte(c.readLow, c.readHigh) | c.vectorsRead,
+    kills: everyByte(c.killLow, c.killHigh) | c.vectorsKilled,
     lanesRead: c.lanesRead & ARITHMETIC_FLAGS,
     lanesKilled: c.lanesKilled,
     lanesWritten: c.lanesWritten,
@@ -280,5 +291,6 @@ export function effectsOf(steps: readonly Step[]): Effects {
     branchesInside: c.branchesInside,
     traps: c.traps,
     last: last !== undefined && (CONTROL.has(last.kind) || last.kind === "trap") ? last : null,
+    simplified: [],
   };
 }

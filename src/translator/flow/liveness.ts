@@ -12,7 +12,7 @@ export interface Liveness {
   /** By place: lanes that are needed at the start of the block. */
   readonly lanesIn: Uint8Array;
   /** By place, then node: lanes that are needed after it. */
-  readonly lanesAfter: readonly Uint8Array[];
+  readonly lanesAfter: readonly (readonly number[])[];
 }
 
 /** What calls and returns read and write. */
@@ -26,42 +26,58 @@ export interface TransferUses {
   afterCall?(node: Node, registers: number): void;
 }
 
-/** A register counts as written when all of it is. */
-const fullyKilled = (low: number, high: number): number => low & (low >>> 16) & high & (high >>> 16) & 0xffff;
-const anyRead = (low: number, high: number): number => (low | (low >>> 16) | high | (high >>> 16)) & 0xffff;
-
 export function livenessOf(order: Order, uses: TransferUses): Liveness {
-  const count = order.blocks.length;
+  const { blocks, place: places } = order;
+  const count = blocks.length;
   const registersIn = new Int32Array(count);
   const lanesIn = new Uint8Array(count);
-  const lanesAfter = order.blocks.map((block) => new Uint8Array(block.nodes.length));
-
+  // What a block makes of what is live behind it: all but `kept` is dropped, then `read` is added.
+  const kept = new Int32Array(count);
+  const read = new Int32Array(count);
+  const lanesKept = new Uint8Array(count);
+  const lanesRead = new Uint8Array(count);
+  for (let place = 0; place < count; place++) {
+    let [keeps, reads, keepsLanes, readsLanes] = [-1, 0, ARITHMETIC_FLAGS, 0];
+    const { nodes } = blocks[place];
+    for (let i = nodes.length - 1; i >= 0; i--) {
+      const node = nodes[i];
+      const { effects } = node.lifted;
+      if (isCall(node)) {
+        const kills = effects.kills | uses.writes(node);
+        keeps &= ~kills;
+        reads = (reads & ~kills) | uses.reads(node) | effects.uses;
+        keepsLanes = 0;
+        readsLanes = effects.lanesRead;
+        continue;
+      }
+      keeps &= ~effects.kills;
+      reads = (reads & ~effects.kills) | effects.uses;
+      keepsLanes &= ~effects.lanesKilled;
+      readsLanes = (readsLanes & ~effects.lanesKilled) | effects.lanesRead;
+    }
+    kept[place] = keeps;
+    read[place] = reads;
+    lanesKept[place] = keepsLanes;
+    lanesRead[place] = readsLanes;
+  }
+  // Behind each block, from what leaves the region there on.
+  const registersOut = new Int32Array(count);
+  const lanesOut = new Uint8Array(count);
+  for (let place = 0; place < count; place++) {
+    registersOut[place] = uses.leaving(blocks[place]);
+    lanesOut[place] = leavesFlags(blocks[place]) ? ARITHMETIC_FLAGS : 0;
+  }
   for (let changed = true; changed; ) {
     changed = false;
     for (let place = count - 1; place >= 0; place--) {
-      const block = order.blocks[place];
-      let lanes = leavesFlags(block) ? ARITHMETIC_FLAGS : 0;
-      let registers = uses.leaving(block);
-      for (const target of block.successors) {
+      for (const target of blocks[place].successors) {
         if (target === null) continue;
-        const to = order.place[target.id];
-        lanes |= lanesIn[to];
-        registers |= registersIn[to];
+        const to = places[target.id];
+        registersOut[place] |= registersIn[to];
+        lanesOut[place] |= lanesIn[to];
       }
-      for (let i = block.nodes.length - 1; i >= 0; i--) {
-        const node = block.nodes[i];
-        const { effects } = node.lifted;
-        lanesAfter[place][i] = lanes;
-        if (isCall(node)) {
-          uses.afterCall?.(node, registers);
-          registers &= ~uses.writes(node);
-          lanes = 0;
-        }
-        registers = (registers & ~fullyKilled(effects.killLow, effects.killHigh)) | uses.reads(node);
-        registers = (registers & ~effects.vectorsKilled) | effects.vectorsRead;
-        registers |= anyRead(effects.readLow, effects.readHigh);
-        lanes = (lanes & ~effects.lanesKilled) | effects.lanesRead;
-      }
+      const registers = (registersOut[place] & kept[place]) | read[place];
+      const lanes = (lanesOut[place] & lanesKept[place]) | lanesRead[place];
       if (registers !== registersIn[place] || lanes !== lanesIn[place]) {
         registersIn[place] = registers;
         lanesIn[place] = lanes;
@@ -69,6 +85,25 @@ export function livenessOf(order: Order, uses: TransferUses): Liveness {
       }
     }
   }
+  const lanesAfter = blocks.map(({ nodes }, place) => {
+    let lanes = lanesOut[place];
+    let registers = registersOut[place];
+    const after = new Array<number>(nodes.length);
+    for (let i = nodes.length - 1; i >= 0; i--) {
+      const node = nodes[i];
+      const { effects } = node.lifted;
+      after[i] = lanes;
+      if (isCall(node)) {
+        uses.afterCall?.(node, registers);
+        registers = (registers & ~(effects.kills | uses.writes(node))) | uses.reads(node) | effects.uses;
+        lanes = effects.lanesRead;
+        continue;
+      }
+      registers = (registers & ~effects.kills) | effects.uses;
+      lanes = (lanes & ~effects.lanesKilled) | effects.lanesRead;
+    }
+    return after;
+  });
   return { registersIn, lanesIn, lanesAfter };
 }
 

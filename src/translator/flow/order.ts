@@ -51,8 +51,10 @@ function reversePostorder(entry: Block, count: number): { order: Block[]; place:
 function predecessorsOf(order: readonly Block[], place: readonly number[]): Block[][] {
   const predecessors: Block[][] = order.map(() => []);
   for (const block of order) {
-    for (const target of new Set(block.successors)) {
-      if (target !== null) predecessors[place[target.id]].push(block);
+    const { successors } = block;
+    for (let i = 0; i < successors.length; i++) {
+      const target = successors[i];
+      if (target !== null && successors.indexOf(target) === i) predecessors[place[target.id]].push(block);
     }
   }
   return predecessors;
@@ -181,6 +183,32 @@ function reduce(blocks: Block[], first: Block): Block {
   return entry;
 }
 
+interface Shape {
+  readonly blocks: readonly Block[];
+  readonly place: readonly number[];
+  readonly predecessors: readonly (readonly Block[])[];
+  readonly dominator: readonly number[];
+}
+
+function shapeOf(start: Block, count: number): Shape {
+  const { order: blocks, place } = reversePostorder(start, count);
+  const predecessors = predecessorsOf(blocks, place);
+  return { blocks, place, predecessors, dominator: dominatorsOf(blocks, place, predecessors) };
+}
+
+/** Whether every loop is entered at one block only: the one that edges back lead to dominates where they come from. */
+function isReducible({ blocks, place, predecessors, dominator }: Shape): boolean {
+  for (let to = 0; to < blocks.length; to++) {
+    for (const { id } of predecessors[to]) {
+      let at = place[id];
+      if (at < to) continue;
+      while (at > to) at = dominator[at];
+      if (at !== to) return false;
+    }
+  }
+  return true;
+}
+
 /** @param entry the block that the region is entered at */
 export function orderBlocks(region: readonly Block[], entry: Block): Order {
   // Copies: giving loops one entry changes where blocks lead.
@@ -188,10 +216,13 @@ export function orderBlocks(region: readonly Block[], entry: Block): Order {
   region.forEach((block, i) => {
     all[i].successors = block.successors.map((target) => (target === null ? null : all[target.id]));
   });
-  const start = reduce(all, all[entry.id]);
-  const { order: blocks, place } = reversePostorder(start, all.length);
-  const predecessors = predecessorsOf(blocks, place);
-  const dominator = dominatorsOf(blocks, place, predecessors);
+  let shape = shapeOf(all[entry.id], all.length);
+  // Rare: gotos into loops, and what compilers make of them.
+  if (!isReducible(shape)) {
+    const start = reduce(all, all[entry.id]);
+    shape = shapeOf(start, all.length);
+  }
+  const { blocks, place, predecessors, dominator } = shape;
   const children: Block[][] = blocks.map(() => []);
   for (let i = 1; i < blocks.length; i++) children[dominator[i]].push(blocks[i]);
   const isLoopHeader = blocks.map((_, i) => predecessors[i].some((from) => place[from.id] >= i));
