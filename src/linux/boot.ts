@@ -35,6 +35,7 @@ const WORK_QUEUES = [
  * left out.
  */
 const INITIALISATION = [
+  "pcibios_set_cache_line_size",
   "wait_bit_init",
   "radix_tree_init",
   "maple_tree_init",
@@ -109,6 +110,8 @@ function layOut({ guest, percpu, heap, pages, threads }: Services): void {
   for (const mask of CPU_MASKS) set(mask, 8, 1);
   set("__num_online_cpus", 4, 1);
   set("system_state", 4, Number(guest.image.types.constant(SYSTEM_RUNNING)));
+  const keys = guest.find("static_key_initialized");
+  if (keys !== null) guest.write(keys, 1, 1);
   set("max_pfn", 8, FRAMES);
   set("max_low_pfn", 8, FRAMES);
   set("high_memory", 8, PHYSICAL_BASE + 0x4000_0000);

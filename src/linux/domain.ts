@@ -17,6 +17,7 @@ import { Formatter } from "./format.js";
 import { Guest } from "./guest.js";
 import { Heap } from "./heap.js";
 import type { KernelImage } from "./image.js";
+import { JumpLabels } from "./jump-labels.js";
 import { Interrupts } from "./interrupts.js";
 import { LOW_MEMORY_ALIGNMENT, LOW_MEMORY_END, PERCPU, PERCPU_BYTES, STACKS, STACKS_END, VMALLOC, VMALLOC_END, VMEMMAP, VMEMMAP_END } from "./layout.js";
 import { MessageInterrupts } from "./message-interrupts.js";
@@ -150,11 +151,12 @@ export class LinuxDomain {
       pci,
       random: host.random,
       seams,
+      jumpLabels: new JumpLabels(guest),
       site,
       format: (format, words) => formatter.words(format, words),
       formatList: (format, list) => formatter.list(format, list),
     };
-    this.modules = new ModuleLoader(guest, heap, execution);
+    this.modules = new ModuleLoader(this.services);
     sandbox.system.ports = {
       ...sandbox.system.ports,
       in: (port, bytes) => pci.portRead(port, bytes),
@@ -169,6 +171,9 @@ export class LinuxDomain {
     for (const section of image.sections) {
       execution.exceptions.addSection(section.name, section.address, section.size);
     }
+    const table = image.find("__start___jump_table");
+    const tableEnd = image.find("__stop___jump_table");
+    if (table !== null && tableEnd !== null) this.services.jumpLabels.add(table, tableEnd - table);
     work.onWork = rcu.onCallback = () => this.#wake();
     interrupts.onEntry = () => time.show();
     interrupts.onExit = () => this.pump();

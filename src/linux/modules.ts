@@ -7,9 +7,12 @@ import type { Execution } from "./execution.js";
 import { Guest } from "./guest.js";
 import type { Heap } from "./heap.js";
 import type { KernelExport } from "./image.js";
+import type { JumpLabels } from "./jump-labels.js";
+import type { Services } from "./services.js";
 
 /** The name of the checksum that says that kernel and module agree on `struct module` itself. */
 const MODULE_LAYOUT = "module_layout";
+const JUMP_TABLE = "__jump_table";
 const MODULE_STATE_LIVE = 0;
 const MODULE_STATE_COMING = 1;
 const MODULE_STATE_GOING = 2;
@@ -35,11 +38,17 @@ export interface LinuxModule {
 export class ModuleLoader {
   readonly loaded = new Map<string, LinuxModule>();
 
-  constructor(
-    private readonly guest: Guest,
-    private readonly heap: Heap,
-    private readonly execution: Execution,
-  ) {}
+  private readonly guest: Guest;
+  private readonly heap: Heap;
+  private readonly execution: Execution;
+  private readonly jumpLabels: JumpLabels;
+
+  constructor(services: Services) {
+    this.guest = services.guest;
+    this.heap = services.heap;
+    this.execution = services.execution;
+    this.jumpLabels = services.jumpLabels;
+  }
 
   /**
    * Puts a module into memory; nothing of it runs yet.
@@ -72,6 +81,9 @@ export class ModuleLoader {
     };
     for (const { name: section, address, size } of object.segments) {
       this.execution.exceptions.addSection(section, address, size);
+      if (section !== JUMP_TABLE) continue;
+      this.jumpLabels.add(address, size);
+      this.jumpLabels.settle(address, size);
     }
     this.loaded.set(name, module);
     return module;
@@ -114,6 +126,7 @@ export class ModuleLoader {
     for (const { address, size } of module.object.segments) {
       if (size > 0) guest.sandbox.unmap(address, size);
       execution.exceptions.removeSections(address, (address + size) as GuestAddress);
+      this.jumpLabels.remove(address, (address + size) as GuestAddress);
     }
     this.loaded.delete(module.name);
     guest.sandbox.objects = guest.sandbox.objects.filter((one) => one !== module.object);

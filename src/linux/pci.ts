@@ -110,6 +110,8 @@ export class PciBridge {
     if (this.#bus === 0) return;
     this.#findDevices(syncStub);
     execution.call("pci_bus_claim_resources", this.#bus);
+    // The default cache line size comes into force there, too.
+    if (guest.find("pci_apply_final_quirks") !== null) execution.call("pci_apply_final_quirks");
     execution.call("pci_bus_add_devices", this.#bus);
   }
 

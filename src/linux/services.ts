@@ -6,6 +6,7 @@ import type { DmaMappings } from "./dma.js";
 import type { Execution } from "./execution.js";
 import type { Guest } from "./guest.js";
 import type { Heap } from "./heap.js";
+import type { JumpLabels } from "./jump-labels.js";
 import type { Interrupts } from "./interrupts.js";
 import type { MessageInterrupts } from "./message-interrupts.js";
 import type { PageAllocator } from "./pages.js";
@@ -61,6 +62,7 @@ export interface Services {
   readonly pci: PciBridge;
   readonly random: Random;
   readonly seams: SeamInstaller;
+  readonly jumpLabels: JumpLabels;
   /** Who called what is running: the nearest function of a module, else of the kernel. */
   site(): string;
   /** Formats as the kernel's printf does. */

@@ -5,7 +5,7 @@ const ENOENT = 2;
 const EOPNOTSUPP = 95;
 
 /** Where the kernel ends: user space, /proc, sysctl, netlink, firmware, randomness. Nobody is on the other side. */
-export const edgeSeams: SeamFile = ({ guest, heap, random, execution }) => {
+export const edgeSeams: SeamFile = ({ guest, heap, random, execution, jumpLabels }) => {
   const placeholder = (type: string) => (): number => heap.allocate(guest.hasType(type) ? guest.sizeOf(type) : 256);
   const freed = (argument: number) => (c: Call): undefined => {
     if (c.pointer(argument) !== 0) heap.free(c.pointer(argument));
@@ -24,6 +24,10 @@ export const edgeSeams: SeamFile = ({ guest, heap, random, execution }) => {
   };
 
   return [
+    seam("void (struct static_key *)", "jump_label_update", (c) => {
+      jumpLabels.update(c.pointer(0));
+      return undefined;
+    }),
     seam("int (struct kobject *, enum kobject_action, char **)", "kobject_uevent_env", () => 0),
     seam("int (struct kobject *, enum kobject_action)", "kobject_uevent", () => 0),
     seam("int (struct device *)", "devtmpfs_create_node devtmpfs_delete_node", () => 0),
