@@ -3,6 +3,8 @@ export { createCaptureFile, openCaptureFile } from "./capture-file.js";
 export { FileDisk } from "./file-disk.js";
 export { FileSink } from "./file-sink.js";
 export { FileSource } from "./file-source.js";
+export { connectForFrames, type FrameSocket, listenForFrames } from "./frame-socket.js";
+export { type FrameDatagrams, openFrameDatagrams } from "./frame-socket-datagram.js";
 export { type BundlerPlugin, icedForBrowsers } from "./iced-for-browsers.js";
 export { TcpTerminal } from "./terminal-tcp.js";
 export { attachTty } from "./terminal-tty.js";
