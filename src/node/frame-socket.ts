@@ -1,4 +1,4 @@
-import { lstatSync, unlinkSync } from "node:fs";
+import { existsSync, lstatSync, unlinkSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { StreamWire } from "../ports/frame-socket.js";
 import type { PacedWireOptions } from "../ports/frame-socket-paced.js";
@@ -269,7 +269,9 @@ const WHY: Readonly<Record<string, string>> = {
 };
 
 function listenError(address: StreamAddress, code: string): EnvironmentError {
-  const why = WHY[code] ?? `the system reports ${code}`;
+  // Node.js reports a directory that is missing as one that is not permitted.
+  const isMissing = code === "EACCES" && "path" in address && !existsSync(dirname(address.path));
+  const why = WHY[isMissing ? "ENOENT" : code] ?? `the system reports ${code}`;
   return new EnvironmentError("port-taken", `cannot listen on ${showAddress(address)}: ${why}`);
 }
 
