@@ -19,6 +19,11 @@ const WRAP = 1 << 15;
 /** Where length, buffer ID and flags start in a descriptor. */
 const USED_PART = 8;
 
+export interface PackedRingState extends RingState {
+  nextWrap: boolean;
+  usedWrap: boolean;
+}
+
 /** A packed virtqueue (VIRTIO 1.2, §2.8): one ring of descriptors that both sides write. */
 export class PackedRing implements Ring {
   readonly #owner: RingOwner;
@@ -144,7 +149,7 @@ export class PackedRing implements Ring {
     if (!this.#owner.dma.write(this.#geometry.device, this.#scratch, 0, EVENT_BYTES)) this.#owner.refused();
   }
 
-  snapshot(): RingState {
+  snapshot(): PackedRingState {
     return {
       next: this.#next,
       used: this.#used,

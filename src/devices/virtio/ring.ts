@@ -37,8 +37,7 @@ export interface RingOwner {
 export interface RingState {
   next: number;
   used: number;
-  nextWrap: boolean;
-  usedWrap: boolean;
+  /** Whether the driver was told to notify. */
   notified: boolean;
 }
 

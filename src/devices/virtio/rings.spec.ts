@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { ethernet, PEER } from "../../../test/support/e1000.js";
-import { EVENT_INDEX, INDIRECT, PACKED, TX, VirtioNetRig } from "../../../test/support/virtio-net.js";
+import { EVENT_INDEX, INDIRECT, PACKED, RX, TX, VirtioNetRig } from "../../../test/support/virtio-net.js";
 import { DeviceStatus } from "./device-core.js";
 import { hasPassed } from "./ring.js";
 
@@ -289,6 +289,21 @@ describe("packed rings", () => {
     expect(packed.run()).toEqual(broken(rule));
   });
 });
+
+test.each([[[]], [[EVENT_INDEX]], [[PACKED]]])(
+  "buffers that are given back can be taken again and again (features %j)",
+  (features) => {
+    const rig = new VirtioNetRig({}, { features: [15, ...features] });
+    rig.driver.start();
+    rig.post(1, 50);
+    rig.wire.deliver(FRAME);
+    for (let i = 0; i < 600; i++) rig.driver.notify(RX);
+    expect(rig.take()).toBeNull();
+    rig.post(1, 50);
+    expect(rig.take()).toEqual({ bytes: FRAME, flags: 0, buffers: 2 });
+    expect(rig.rules).toEqual([]);
+  },
+);
 
 test("an event index is passed once, also across the wrap", () => {
   expect(hasPassed(5, 6, 5)).toBe(true);

@@ -19,6 +19,14 @@ const USED_ENTRY_BYTES = 8;
 /** In the available and used rings' flags. */
 const NO_NOTIFICATION = 1;
 
+export interface SplitRingState extends RingState {
+  available: number;
+  /** Heads that have been read, from `next` on. */
+  heads: number[];
+  /** avail_event, as it was written. */
+  event: number;
+}
+
 /** A split virtqueue (VIRTIO 1.2, §2.7): descriptor table, available ring and used ring. */
 export class SplitRing implements Ring {
   readonly #owner: RingOwner;
@@ -115,18 +123,31 @@ export class SplitRing implements Ring {
     }
   }
 
-  snapshot(): RingState {
-    return { next: this.#next, used: this.#used, nextWrap: true, usedWrap: true, notified: this.#notified };
+  snapshot(): SplitRingState {
+    const read = (this.#next - this.#headsFrom) & 0xffff;
+    return {
+      next: this.#next,
+      used: this.#used,
+      available: this.#available,
+      heads: read < this.#headsCount ? [...this.#heads.subarray(read, this.#headsCount)] : [],
+      event: this.#event,
+      notified: this.#notified,
+    };
   }
 
   restore(state: StateReader): void {
-    this.#next = state.integer("next", 0, 0xffff);
+    const next = state.integer("next", 0, 0xffff);
+    const available = state.integer("available", 0, 0xffff);
+    if (((available - next) & 0xffff) > this.#geometry.size) throw state.misfit("available", "within the queue");
+    const heads = state.numbers("heads", 0, Math.min(PREFETCH, (available - next) & 0xffff), 0xffff);
     this.#used = state.integer("used", 0, 0xffff);
+    this.#event = state.integer("event", 0, 0xffff);
     this.#notified = state.flag("notified");
-    // Written again when it is needed.
-    this.#event = -1;
-    this.#available = this.#next;
-    this.#headsCount = 0;
+    this.#next = next;
+    this.#available = available;
+    this.#heads.set(heads);
+    this.#headsFrom = next;
+    this.#headsCount = heads.length;
     this.#stagedCount = 0;
   }
 
