@@ -1,5 +1,6 @@
 import { existsSync, lstatSync, unlinkSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
+import { dirname } from "node:path";
 import { StreamWire } from "../ports/frame-socket.js";
 import type { PacedWireOptions } from "../ports/frame-socket-paced.js";
 import { EnvironmentError } from "../util/errors.js";
