@@ -55,6 +55,10 @@ export class FaultyWire implements Wire {
     return this.wire.carrier;
   }
 
+  get busy(): boolean {
+    return this.wire.busy === true;
+  }
+
   onCarrier(listener: (up: boolean) => void): void {
     this.wire.onCarrier(listener);
   }

@@ -204,6 +204,7 @@ export function run(rng) {
       all((world) => {
         world.carrier = up;
         world.carrierChanged(up);
+        if (up) world.pass(6_000_000);
       });
     },
     () => {
@@ -213,8 +214,12 @@ export function run(rng) {
       if (!refuse) for (const { refused } of worlds) refused.clear();
     },
     () => {
+      // Bus mastering and the power state, mostly put right again.
       const [offset, value] = [pick([4, 0x10, 0x14, 0x54]), rng() & (chance(2) || tame ? 7 : 0xffff)];
       all(({ nic }) => nic.config.write(offset, 2, value));
+      if (chance(8)) return;
+      all(({ nic }) => nic.config.write(4, 2, 7));
+      all(({ nic }) => nic.config.write(0x54, 2, 0));
     },
     () => {
       if (tame) return;

@@ -62,6 +62,8 @@ export class ReceiveDescriptors {
       count++;
       if (room >= length) return count;
       index = this.#after(index, command);
+      // Once round the ring: the first descriptor has been counted already.
+      if (index === this.index) return 0;
     }
     return 0;
   }
