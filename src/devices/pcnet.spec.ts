@@ -344,6 +344,14 @@ describe("Am79C970A transmission", () => {
     expect(rig.causes()).toBe(Csr0.TINT);
   });
 
+  it("interrupts for the start of a transmission when CSR4 does not mask it", () => {
+    const rig = new PcnetRig();
+    rig.start({ test: 0x0911 });
+    rig.setCsr(Csr.EXTENDED, Csr5.TOKINTD);
+    rig.send(frame());
+    expect([rig.csr(Csr.TEST) & Csr4.TXSTRT, rig.slot.line.asserted]).toEqual([Csr4.TXSTRT, true]);
+  });
+
   it("waits while the medium is busy, so that drivers see no progress, and goes on by itself", () => {
     const rig = new PcnetRig();
     rig.start();

@@ -91,7 +91,7 @@ export class Transmitter {
     this.#running = false;
     if (budget === 0) this.#resume.arm(0);
     this.#csr[Csr.STATUS] &= ~Csr0.TDMD;
-    if (this.#causes !== 0) this.#interrupts.raise(this.#causes);
+    if (budget < BURST) this.#interrupts.raise(this.#causes);
   }
 
   #ready(): boolean {
