@@ -17,6 +17,11 @@ import type { Transfer } from "./transfer.js";
 
 const HEADER_BYTES = 20;
 const OPTION_BYTES = 4;
+/**
+ * Adapters pad frames below 60 bytes, and some peers (passt of 2023) take the padding for data and drop the segment:
+ * where there is little payload, options that mean nothing keep the frame above.
+ */
+const FILLED_OPTION_BYTES = 8;
 const MOST_CONNECTIONS = 256;
 /** A connection that was silent for so long makes room for another one. */
 const IDLE_NANOSECONDS = 60e9;
@@ -163,7 +168,8 @@ export class TcpServer {
   #write(segment: Segment & { remote: Remote; remotePort: number; localPort: number }): void {
     const { builder, send } = this.#options;
     const { frame } = builder;
-    const headerLength = HEADER_BYTES + (segment.maximumSegment === 0 ? 0 : OPTION_BYTES);
+    const isShort = segment.payload.length < FILLED_OPTION_BYTES;
+    const headerLength = HEADER_BYTES + (isShort ? FILLED_OPTION_BYTES : 0);
     const length = headerLength + segment.payload.length;
     const frameLength = builder.ipv4(segment.remote, Protocol.tcp, length);
     const at = PAYLOAD_AT;
@@ -176,6 +182,7 @@ export class TcpServer {
     put16(frame, at + 14, segment.window);
     put16(frame, at + 16, 0);
     put16(frame, at + 18, 0);
+    frame.fill(Option.nothing, at + HEADER_BYTES, at + headerLength);
     if (segment.maximumSegment !== 0) {
       frame[at + 20] = Option.maximumSegment;
       frame[at + 21] = OPTION_BYTES;

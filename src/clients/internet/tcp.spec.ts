@@ -57,7 +57,7 @@ describe("opening", () => {
   test("is answered, with our segment size; once more if the answer got lost", () => {
     const peer = new Peer();
     const first = peer.rig.hear(peer.segment({ flags: syn }));
-    expect([...first[0].slice(54)]).toEqual([2, 4, 1460 >> 8, 1460 & 0xff]);
+    expect([...first[0].slice(54)]).toEqual([2, 4, 1460 >> 8, 1460 & 0xff, 1, 1, 1, 1]);
     const again = peer.rig.hear(peer.segment({ flags: syn }));
     expect(segmentOf(again[0])).toEqual(segmentOf(first[0]));
     expect(peer.wait()).toEqual([segmentOf(first[0])]);
@@ -71,6 +71,22 @@ describe("opening", () => {
     expect(peer.send({ flags: ack, acknowledgement: 77 })).toMatchObject([{ flags: rst, sequence: 77 }]);
     expect(peer.send({ flags: rst })).toEqual([]);
     expect(peer.rig.host.tcp.counters.refused).toBe(2);
+  });
+
+  test("no frame needs padding, which some peers take for data", () => {
+    const peer = new Peer(7);
+    const lengths = peer.rig.hear(peer.segment({ flags: syn })).map(({ length }) => length);
+    const other = new Peer(7).open();
+    for (const count of [0, 1, 6, 7, 8]) {
+      const sequence = other.sequence;
+      other.sequence = (sequence + count) >>> 0;
+      const sent = other.rig.hear(
+        other.segment({ sequence: count === 0 ? sequence - 1 : sequence, data: data(count) }),
+      );
+      lengths.push(...sent.map(({ length }) => length));
+    }
+    expect(lengths.length).toBe(6);
+    expect(Math.min(...lengths)).toBe(62);
   });
 
   test("whoever does not know our number gets nowhere", () => {
