@@ -10,6 +10,7 @@ import { addKernel } from "./kernel.js";
 import { addModinfo } from "./modinfo.js";
 import { isReaderGone, stderr } from "./output.js";
 import { printable } from "./printable.js";
+import { addRun, RunEnded } from "./run.js";
 import { addStart } from "./start.js";
 import { addSymbols } from "./symbols.js";
 
@@ -29,6 +30,7 @@ export async function main(args: readonly string[]): Promise<number> {
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, "korral: ")) })
     .showHelpAfterError("(korral --help lists the commands)");
   addStart(program);
+  addRun(program);
   addFilter(program);
   addDevices(program);
   addKernel(program);
@@ -51,6 +53,7 @@ export async function main(args: readonly string[]): Promise<number> {
 
 function report(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? ExitStatus.fine : ExitStatus.usage;
+  if (error instanceof RunEnded) return error.exitStatus;
   if (error instanceof KorralError) {
     if (isReaderGone(error)) return ExitStatus.fine;
     stderr(`korral: ${printable(error.message)}\n`);

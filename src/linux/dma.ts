@@ -9,11 +9,17 @@ import { KorralError } from "../util/errors.js";
 import { EventSource } from "../util/events.js";
 import { type GuestAddress, formatGuestAddress } from "../util/guest-address.js";
 import type { Guest } from "./guest.js";
+import type { LentFrames, LentRefusal } from "./lent-frames.js";
 
 /** `enum dma_data_direction`. */
 export const DmaDirection = { bidirectional: 0, toDevice: 1, fromDevice: 2, none: 3 } as const;
 /** The driver says itself when a buffer changes hands. */
 export const DMA_ATTR_SKIP_CPU_SYNC = 1 << 5;
+const LENT_REFUSALS: Readonly<Record<LentRefusal, string>> = {
+  "not-lent": "a page that is not lent to it: forged, or its request is over",
+  "other-bytes": "bytes beside those that are lent to it",
+  direction: "lent bytes for a direction that they were not lent for",
+};
 /** What a driver is told instead of an I/O address. */
 export const DMA_MAPPING_ERROR = -1;
 
@@ -34,7 +40,8 @@ export interface DmaEvents {
 export interface DmaMapping {
   readonly address: IoAddress;
   readonly pin: Pin;
-  readonly start: GuestAddress;
+  /** Null for a client's bytes, which the domain cannot touch. */
+  readonly start: GuestAddress | null;
   readonly length: number;
   readonly direction: number;
   readonly attributes: number;
@@ -47,6 +54,8 @@ export interface DmaStatistics {
   unmaps: number;
   coherent: number;
   refused: number;
+  /** Mappings of clients' bytes. */
+  lent: number;
 }
 
 /**
@@ -55,13 +64,14 @@ export interface DmaStatistics {
  */
 export class DmaMappings {
   readonly events = new EventSource<DmaEvents>();
-  readonly statistics: DmaStatistics = { maps: 0, unmaps: 0, coherent: 0, refused: 0 };
+  readonly statistics: DmaStatistics = { maps: 0, unmaps: 0, coherent: 0, refused: 0, lent: 0 };
   readonly #mappings = new Map<IoMmuContext, Map<number, DmaMapping>>();
 
   constructor(
     private readonly guest: Guest,
     private readonly bank: Bank,
     private readonly authority: PinAuthority,
+    private readonly lent: LentFrames,
     private readonly site: () => string,
   ) {}
 
@@ -108,10 +118,42 @@ export class DmaMappings {
       this.statistics.maps++;
       return address;
     } catch (error) {
-      if (!(error instanceof KorralError)) throw error;
-      this.statistics.refused++;
-      this.events.emit("refused", { device: device.device, message: error.message, site });
+      return this.#refused(device, error, site);
+    }
+  }
+
+  /**
+   * The same for bytes that a client lends: those, in that direction, while its request is in flight.
+   * @param page the `struct page` that the driver names
+   * @param offset from the start of that page
+   */
+  mapLent(
+    device: IoMmuContext,
+    page: GuestAddress,
+    offset: number,
+    length: number,
+    direction: number,
+    bits: number,
+    kind: DmaMapping["kind"] = "single",
+  ): number {
+    const site = this.site();
+    const access = accessOf(direction);
+    const found = access === null ? "direction" : this.lent.resolve(page, offset, length, access);
+    if (access === null || typeof found === "string") {
+      this.#misuse(device, "dma-map-foreign", `maps ${LENT_REFUSALS[found as LentRefusal]}`, site);
       return DMA_MAPPING_ERROR;
+    }
+    const pool = access === DmaAccess.read ? PinPool.solicited : PinPool.posted;
+    try {
+      const pin = this.authority.tryPin(found.frames, found.offset, length, access, pool);
+      const address = this.#enter(device, pin, length, access, site, bits, false);
+      const mapping = { address, pin, start: null, length, direction, attributes: 0, kind, site };
+      this.#mappingsOf(device).set(address, mapping);
+      this.statistics.maps++;
+      this.statistics.lent++;
+      return address;
+    } catch (error) {
+      return this.#refused(device, error, site);
     }
   }
 
@@ -155,6 +197,7 @@ export class DmaMappings {
       this.#misuse(device, "dma-sync-range", what, this.site());
       return;
     }
+    if (mapping.start === null) return;
     const start = (mapping.start + offset) as GuestAddress;
     if (toDevice) this.#give(start, length, direction, 0);
     else this.#take(start, length);
@@ -178,8 +221,15 @@ export class DmaMappings {
     this.#mappings.get(device)?.delete(address);
     device.unmap(address, "the driver");
     this.authority.unpin(pin);
-    if (kind !== "coherent") this.#take(start, length);
+    if (kind !== "coherent" && start !== null) this.#take(start, length);
     this.statistics.unmaps++;
+  }
+
+  #refused(device: IoMmuContext, error: unknown, site: string): number {
+    if (!(error instanceof KorralError)) throw error;
+    this.statistics.refused++;
+    this.events.emit("refused", { device: device.device, message: error.message, site });
+    return DMA_MAPPING_ERROR;
   }
 
   #enter(

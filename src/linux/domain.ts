@@ -2,8 +2,8 @@ import type { Clock } from "../bus/clock.js";
 import type { InterruptController } from "../bus/interrupts.js";
 import type { PciBus, PciSlot } from "../bus/pci-bus.js";
 import { SectionFlag } from "../formats/elf-constants.js";
-import type { PhysicalMemory } from "../memory/physical-memory.js";
-import type { PinBudget } from "../memory/pin-budget.js";
+import type { Bank, PhysicalMemory } from "../memory/physical-memory.js";
+import type { PinAuthority, PinBudget } from "../memory/pin-budget.js";
 import { Sandbox } from "../translator/sandbox.js";
 import { KorralError } from "../util/errors.js";
 import { EventSource } from "../util/events.js";
@@ -20,6 +20,7 @@ import type { KernelImage } from "./image.js";
 import { JumpLabels } from "./jump-labels.js";
 import { Interrupts } from "./interrupts.js";
 import { LOW_MEMORY_ALIGNMENT, LOW_MEMORY_END, PERCPU, PERCPU_BYTES, STACKS, STACKS_END, VMALLOC, VMALLOC_END, VMEMMAP, VMEMMAP_END } from "./layout.js";
+import { LentFrames } from "./lent-frames.js";
 import { MessageInterrupts } from "./message-interrupts.js";
 import { type LinuxModule, ModuleLoader } from "./modules.js";
 import { PageAllocator } from "./pages.js";
@@ -92,9 +93,17 @@ export class LinuxDomain {
   readonly services: Services;
   readonly modules: ModuleLoader;
   readonly sandbox: Sandbox;
+  /** The domain's memory among the machine's. */
+  readonly bank: Bank;
   readonly #scripts: Scripts;
+  readonly #failures: ((error: unknown) => void)[] = [];
+  readonly #authority: PinAuthority;
   #stubs = 0;
   #pumping = false;
+  /** Everything that could go on has: whoever has more to do may start it. */
+  onQuiet: () => void = () => {};
+  /** The domain died: what it died of. */
+  onDeath: (error: unknown) => void = () => {};
   #dead: unknown = null;
 
   constructor(
@@ -108,8 +117,9 @@ export class LinuxDomain {
     const guest = new Guest(sandbox, image);
     this.#mapImage();
     this.#mapRegions();
-    const bank = host.memory.adoptBank(sandbox.memory.memory, sandbox.memory.bytes.length / 2);
+    this.bank = host.memory.adoptBank(sandbox.memory.memory, sandbox.memory.bytes.length / 2);
     const authority = host.budget.authority(name, pinBound);
+    this.#authority = authority;
     const start = Math.ceil(image.end / LOW_MEMORY_ALIGNMENT) * LOW_MEMORY_ALIGNMENT;
     let pagesBottom = (): GuestAddress => LOW_MEMORY_END;
     let reveal = (_address: GuestAddress, _bytes: number): void => {};
@@ -128,7 +138,8 @@ export class LinuxDomain {
     const pci = new PciBridge(guest, execution, heap, interrupts, host.pci);
     const messages = new MessageInterrupts(guest, host.interrupts, interrupts, pci);
     const site = (): string => this.site();
-    const dma = new DmaMappings(guest, bank, authority, site);
+    const lent = new LentFrames(guest);
+    const dma = new DmaMappings(guest, this.bank, authority, lent, site);
     const formatter = new Formatter(guest, heap, execution);
     const seams = new SeamInstaller(guest, counting);
     this.services = {
@@ -148,6 +159,7 @@ export class LinuxDomain {
       interrupts,
       messages,
       dma,
+      lent,
       pci,
       random: host.random,
       seams,
@@ -238,8 +250,6 @@ export class LinuxDomain {
     });
   }
 
-  readonly #failures: ((error: unknown) => void)[] = [];
-
   /** Loads a module and runs its initialisation. @returns what that returned */
   async load(
     bytes: Uint8Array,
@@ -285,6 +295,7 @@ export class LinuxDomain {
       this.#pumping = false;
       this.#arm();
     }
+    this.onQuiet();
   }
 
   /** One thing that is ready. @returns false if nothing is */
@@ -316,9 +327,32 @@ export class LinuxDomain {
     this.services.time.arm(this.services.time.now());
   }
 
+  /** Takes everything away from the domain: its devices must be quiesced already. */
+  end(): void {
+    this.#dead ??= new DomainDiedError("domain-ended", "the domain has ended", 1);
+    const { pci, dma, lent, time } = this.services;
+    for (const { slot } of pci.functions) dma.releaseAll(slot.dma);
+    lent.endAll();
+    time.stopAll();
+    this.#authority.end();
+  }
+
   #die(error: unknown): void {
-    this.#dead ??= error;
+    if (this.#dead !== null) return;
+    this.#dead = error;
     for (const reject of this.#failures.splice(0)) reject(error);
+    this.onDeath(error);
+  }
+
+  /** Runs kernel code for the host; what it does wrong ends the domain. @returns null if it did, or is dead */
+  guarded<T>(work: () => T): T | null {
+    if (this.#dead !== null) return null;
+    try {
+      return work();
+    } catch (error) {
+      this.#die(error);
+      return null;
+    }
   }
 
   /** The nearest function of a module among the callers, with its module; else the kernel's. */

@@ -2,6 +2,7 @@ import { CPU } from "../translator/cpu-state.js";
 import { RAX, RCX, RDI, RDX, RSI, RSP } from "../translator/instruction.js";
 import type { Stop } from "../translator/runtime.js";
 import { GuestFailure } from "../translator/sandbox.js";
+import { Shadow } from "../translator/shadow.js";
 import { KorralError } from "../util/errors.js";
 import { EventSource } from "../util/events.js";
 import type { GuestAddress } from "../util/guest-address.js";
@@ -27,6 +28,8 @@ export interface KernelWarning {
 
 export interface ExecutionEvents {
   warning: KernelWarning;
+  /** Memory was touched that a device owns: it is let through, once it was told. */
+  refusedAccess: GuestFailure;
 }
 
 /** Runs kernel code for the host: calls that return, and threads until they block. */
@@ -117,8 +120,13 @@ export class Execution {
       cpu.ripAddress = (cpu.ripAddress + bug.length) as GuestAddress;
       return true;
     }
-    if (stop.kind === "fault") return this.exceptions.fixUp(cpu);
-    return false;
+    if (stop.kind !== "fault") return false;
+    if (stop.fault.rule !== "device-owned") return this.exceptions.fixUp(cpu);
+    this.events.emit("refusedAccess", new GuestFailure(sandbox.explain(stop)));
+    const { address, size } = stop.fault;
+    const start = Number(BigInt.asIntN(64, address)) as GuestAddress;
+    this.guest.memory.setShadow(start, Math.max(1, size), Shadow.accessible);
+    return true;
   }
 
   #save(depth: number): Uint8Array {

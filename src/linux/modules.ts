@@ -147,6 +147,14 @@ export class ModuleLoader {
     return null;
   }
 
+  /** The module that has a function of this name. */
+  nameOfFunction(name: string): string | null {
+    for (const module of this.loaded.values()) {
+      if (module.object.functions.some((fn) => fn.name === name)) return module.name;
+    }
+    return null;
+  }
+
   #export(symbol: string): KernelExport | null {
     const own = this.guest.image.exports.get(symbol);
     if (own !== undefined) return own;

@@ -3,6 +3,7 @@ import { KorralError } from "../util/errors.js";
 import type { GuestAddress } from "../util/guest-address.js";
 import type { LinuxDomain } from "./domain.js";
 import type { Field, Guest } from "./guest.js";
+import type { LentRange } from "./lent-frames.js";
 import type { Script } from "./scripts.js";
 import type { Call } from "./seam.js";
 
@@ -16,6 +17,8 @@ const PACKET_OUTGOING = 4;
 const VLAN_BYTES = 4;
 const ADDRESSES_BYTES = 12;
 const LONGEST_FRAME = 65_536;
+/** `NETIF_F_SG`, the first bit of the features. */
+const NETIF_F_SG = 1;
 const NAME_BYTES = 16;
 const SOFTIRQ_DISABLED = 0x200;
 
@@ -64,15 +67,22 @@ export class NetDevice {
   receivedBytes = 0;
   sent = 0;
   sentBytes = 0;
+  /** Frames sent: copied into the domain, or left where they were but for their headers. */
   copied = 0;
+  zeroCopy = 0;
   readonly #skb: SkbFields;
-  readonly #scratch = new Uint8Array(LONGEST_FRAME);
+  /** For frames that lie in pieces; 0 until there is one. */
+  #scratch = 0 as GuestAddress;
   readonly #guest: Guest;
   readonly #state: Field;
   readonly #allocate: GuestAddress;
   readonly #put: GuestAddress;
   readonly #transmit: GuestAddress;
   readonly #free: GuestAddress;
+  readonly #end: Field;
+  readonly #truesize: Field;
+  readonly #refcount: Field;
+  readonly #fragment: { readonly page: Field; readonly length: Field; readonly offset: Field };
   #tap: GuestAddress | null = null;
 
   constructor(
@@ -88,6 +98,15 @@ export class NetDevice {
     this.#put = guest.symbol("skb_put");
     this.#transmit = guest.symbol("__dev_direct_xmit");
     this.#free = guest.symbol("consume_skb");
+    this.#end = guest.field("sk_buff.end");
+    this.#truesize = guest.field("sk_buff.truesize");
+    this.#refcount = guest.field("page._refcount.counter");
+    const first = "skb_shared_info.frags[0]";
+    this.#fragment = {
+      page: guest.field(`${first}.bv_page`, `${first}.netmem`),
+      length: guest.field(`${first}.bv_len`, `${first}.len`),
+      offset: guest.field(`${first}.bv_offset`, `${first}.offset`),
+    };
   }
 
   /** All devices of the first network namespace, in the order of their registration. */
@@ -225,16 +244,63 @@ export class NetDevice {
     }
   }
 
+  /** Whether the adapter gathers a frame from pieces. */
+  get gathers(): boolean {
+    return (this.#guest.read((this.address + this.#guest.offset("net_device.features")) as GuestAddress, 4) & NETIF_F_SG) !== 0;
+  }
+
   /** Hands a copy of a frame to the driver. */
   send(bytes: Uint8Array, offset: number, length: number): SendResult {
-    const { execution, threads, time } = this.domain.services;
+    const skb = this.#buffer(bytes, offset, length);
+    if (skb === 0) return "dropped";
+    const result = this.#hand(skb, length);
+    if (result === "sent") this.copied++;
+    return result;
+  }
+
+  /**
+   * Hands a frame to the driver of which only the headers are copied; the rest stays where it is.
+   * @param bytes `headerBytes` of it, which the kernel and the driver may read
+   * @param rest the remaining bytes, lent; refused frames leave them lent
+   */
+  sendLent(bytes: Uint8Array, offset: number, headerBytes: number, rest: LentRange): SendResult {
+    const skb = this.#buffer(bytes, offset, headerBytes);
+    if (skb === 0) return "dropped";
+    const { head, len, dataLen } = this.#skb;
     const guest = this.#guest;
+    const shared = (head.pointer(skb) + this.#end.get(skb)) as GuestAddress;
+    guest.write((shared + guest.offset("skb_shared_info.nr_frags")) as GuestAddress, 1, 1);
+    const { page, length: fragmentLength, offset: fragmentOffset } = this.#fragment;
+    page.set(shared, rest.page);
+    fragmentLength.set(shared, rest.length);
+    fragmentOffset.set(shared, rest.offset);
+    len.set(skb, headerBytes + rest.length);
+    dataLen.set(skb, rest.length);
+    this.#truesize.set(skb, this.#truesize.get(skb) + rest.length);
+    // A reference of the caller's: a frame that is refused is freed here, and its bytes are lent still.
+    this.#refcount.set(rest.page, 2);
+    const result = this.#hand(skb, headerBytes + rest.length);
+    const count = this.#refcount.get(rest.page);
+    this.#refcount.set(rest.page, count - 1);
+    if (result === "sent" && count === 1) this.domain.services.lent.released(rest.page);
+    if (result === "sent") this.zeroCopy++;
+    return result;
+  }
+
+  /** A buffer with a frame, or the start of one, as the network stack would hand it over. @returns 0 if there is none */
+  #buffer(bytes: Uint8Array, offset: number, length: number): GuestAddress {
+    const { execution, time } = this.domain.services;
     time.show();
     const skb = execution.call(this.#allocate, this.address, length, GFP_ATOMIC);
-    if (skb === 0) return "dropped";
+    if (skb === 0) return skb;
     const data = execution.call(this.#put, skb, length);
-    guest.setBytes(data, bytes.subarray(offset, offset + length));
+    this.#guest.setBytes(data, bytes.subarray(offset, offset + length));
     this.#describe(skb, bytes, offset);
+    return skb;
+  }
+
+  #hand(skb: GuestAddress, length: number): SendResult {
+    const { execution, threads } = this.domain.services;
     const before = threads.preemptCount;
     threads.preemptCount = before + SOFTIRQ_DISABLED;
     let answer = 0;
@@ -243,7 +309,6 @@ export class NetDevice {
     } finally {
       threads.preemptCount = before;
     }
-    this.copied++;
     if (answer === NETDEV_TX_BUSY) {
       // The driver has not taken it; it is the caller's still.
       execution.call(this.#free, skb);
@@ -297,6 +362,8 @@ export class NetDevice {
     services.execution.call("__dev_remove_pack", this.#tap);
     services.heap.free(this.#tap);
     this.#tap = null;
+    if (this.#scratch !== 0) services.heap.free(this.#scratch);
+    this.#scratch = 0 as GuestAddress;
   }
 
   #receive(call: Call): number {
@@ -324,31 +391,30 @@ export class NetDevice {
       this.onFrame(guest.memory.bytes, guest.offsetOf(mac, length), length);
       return;
     }
-    const scratch = this.#scratch;
-    if (length + VLAN_BYTES > scratch.length) return;
-    scratch.set(guest.bytes(mac, linearBytes), 0);
+    if (length + VLAN_BYTES > LONGEST_FRAME) return;
+    const { heap } = this.domain.services;
+    if (this.#scratch === 0) this.#scratch = heap.allocate(LONGEST_FRAME);
+    const { bytes } = guest.memory;
+    const scratch = guest.offsetOf(this.#scratch, LONGEST_FRAME);
+    const start = guest.offsetOf(mac, linearBytes);
+    bytes.copyWithin(scratch, start, start + linearBytes);
     if (linearBytes < length) this.#copyRest(skb, linear, length - linearBytes, linearBytes);
-    if (!hasTag) {
-      this.onFrame(scratch, 0, length);
-      return;
+    if (hasTag) {
+      const tagged = scratch + ADDRESSES_BYTES;
+      bytes.copyWithin(tagged + VLAN_BYTES, tagged, scratch + length);
+      const protocol = fields.vlanProto.get(skb);
+      const tag = fields.vlanTci.get(skb);
+      bytes[tagged] = protocol;
+      bytes[tagged + 1] = protocol >> 8;
+      bytes[tagged + 2] = tag >> 8;
+      bytes[tagged + 3] = tag;
     }
-    scratch.copyWithin(ADDRESSES_BYTES + VLAN_BYTES, ADDRESSES_BYTES, length);
-    const protocol = fields.vlanProto.get(skb);
-    const tag = fields.vlanTci.get(skb);
-    scratch[ADDRESSES_BYTES] = protocol;
-    scratch[ADDRESSES_BYTES + 1] = protocol >> 8;
-    scratch[ADDRESSES_BYTES + 2] = tag >> 8;
-    scratch[ADDRESSES_BYTES + 3] = tag;
-    this.onFrame(scratch, 0, length + VLAN_BYTES);
+    this.onFrame(bytes, scratch, length + (hasTag ? VLAN_BYTES : 0));
   }
 
   /** What lies in fragments, as the kernel gathers it. */
   #copyRest(skb: GuestAddress, from: number, bytes: number, to: number): void {
-    const { heap, execution } = this.domain.services;
-    const buffer = heap.allocate(bytes);
-    execution.call("skb_copy_bits", skb, from, buffer, bytes);
-    this.#scratch.set(this.#guest.bytes(buffer, bytes), to);
-    heap.free(buffer);
+    this.domain.services.execution.call("skb_copy_bits", skb, from, this.#scratch + to, bytes);
   }
 
   #hasTag(skb: GuestAddress): boolean {

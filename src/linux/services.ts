@@ -8,6 +8,7 @@ import type { Guest } from "./guest.js";
 import type { Heap } from "./heap.js";
 import type { JumpLabels } from "./jump-labels.js";
 import type { Interrupts } from "./interrupts.js";
+import type { LentFrames } from "./lent-frames.js";
 import type { MessageInterrupts } from "./message-interrupts.js";
 import type { PageAllocator } from "./pages.js";
 import type { PciBridge } from "./pci.js";
@@ -59,6 +60,7 @@ export interface Services {
   readonly interrupts: Interrupts;
   readonly messages: MessageInterrupts;
   readonly dma: DmaMappings;
+  readonly lent: LentFrames;
   readonly pci: PciBridge;
   readonly random: Random;
   readonly seams: SeamInstaller;

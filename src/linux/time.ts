@@ -85,9 +85,10 @@ export class Time {
     return this.#timers.size + this.#hrtimers.size;
   }
 
-  /** Addresses of all pending timers. */
-  get timers(): readonly GuestAddress[] {
-    return [...this.#timers.keys(), ...this.#hrtimers.keys()];
+  /** The functions of all pending timers. */
+  get functions(): readonly GuestAddress[] {
+    const plain = [...this.#timers.keys()].map((timer) => this.#function.pointer(timer));
+    return [...plain, ...[...this.#hrtimers.keys()].map((timer) => this.#hrFunction.pointer(timer))];
   }
 
   isPending(timer: GuestAddress): boolean {
@@ -149,6 +150,13 @@ export class Time {
     if (high === null || highAt > now) return null;
     this.stopHigh(high);
     return { timer: high, kind: "hrtimer", function: this.#hrFunction.pointer(high) };
+  }
+
+  /** Nothing is due any more. */
+  stopAll(): void {
+    this.#timers.clear();
+    this.#hrtimers.clear();
+    this.#alarm.cancel();
   }
 
   /** Wakes the domain when the earliest of its timers, or of `others`, is due. */

@@ -1,6 +1,6 @@
 import type { IoMmuContext } from "../../bus/io-mmu.js";
 import type { GuestAddress } from "../../util/guest-address.js";
-import { DMA_MAPPING_ERROR, DmaDirection } from "../dma.js";
+import { DMA_MAPPING_ERROR, DmaDirection, type DmaMapping } from "../dma.js";
 import { type Call, type SeamResult, seam } from "../seam.js";
 import type { SeamFile } from "../services.js";
 
@@ -12,7 +12,7 @@ const SG_END = 2;
 const DIRECTION = "enum dma_data_direction";
 
 /** The DMA API: a mapping is a pin and an entry of the I/O MMU. */
-export const dmaSeams: SeamFile = ({ guest, dma, pages, pci }) => {
+export const dmaSeams: SeamFile = ({ guest, dma, lent, pages, pci }) => {
   const mask = guest.field("device.dma_mask");
   const coherentMask = guest.offset("device.coherent_dma_mask");
   const sg = {
@@ -33,10 +33,23 @@ export const dmaSeams: SeamFile = ({ guest, dma, pages, pci }) => {
   };
   const coherentBits = (device: GuestAddress): number => bitsOf(guest.readBig((device + coherentMask) as GuestAddress));
 
-  const mapBytes = (device: GuestAddress, start: GuestAddress, length: number, direction: number, attrs: number) => {
+  /** Bytes of a page: the domain's own, or a client's. */
+  const mapBytes = (
+    device: GuestAddress,
+    page: GuestAddress,
+    offset: number,
+    length: number,
+    direction: number,
+    attributes: number,
+    kind: DmaMapping["kind"],
+  ): number => {
     const context = contextOf(device);
     if (context === null) return DMA_MAPPING_ERROR;
-    return dma.map(context, start, length, direction, attrs, streamingBits(device));
+    const bits = streamingBits(device);
+    if (lent.owns(page)) return dma.mapLent(context, page, offset, length, direction, bits, kind);
+    const start = pages.addressOf(page);
+    if (start === null) return DMA_MAPPING_ERROR;
+    return dma.map(context, (start + offset) as GuestAddress, length, direction, attributes, bits, kind);
   };
 
   /** The entries of a list, chained lists included. */
@@ -66,13 +79,10 @@ export const dmaSeams: SeamFile = ({ guest, dma, pages, pci }) => {
     let mapped = 0;
     for (const entry of entries(list, c.int(2))) {
       const link = sg.link.get(entry);
-      const page = pages.addressOf((link - (link & 3)) as GuestAddress);
+      const page = (link - (link & 3)) as GuestAddress;
       const length = sg.length.get(entry);
-      const start = page === null ? null : ((page + sg.offset.get(entry)) as GuestAddress);
-      const address =
-        start === null
-          ? DMA_MAPPING_ERROR
-          : dma.map(context, start, length, c.int(3), c.size(4), streamingBits(device), "scatter-gather");
+      const offset = sg.offset.get(entry);
+      const address = mapBytes(device, page, offset, length, c.int(3), c.size(4), "scatter-gather");
       if (address === DMA_MAPPING_ERROR) {
         unmapList(context, list, mapped, c.int(3));
         return -EIO;
@@ -125,9 +135,7 @@ export const dmaSeams: SeamFile = ({ guest, dma, pages, pci }) => {
 
   return [
     seam(`dma_addr_t (struct device *, struct page *, size_t, size_t, ${DIRECTION}, unsigned long)`, "dma_map_page_attrs", (c) => {
-      const page = pages.addressOf(c.pointer(1));
-      if (page === null) return DMA_MAPPING_ERROR;
-      return mapBytes(c.pointer(0), (page + c.size(2)) as GuestAddress, c.size(3), c.int(4), c.size(5));
+      return mapBytes(c.pointer(0), c.pointer(1), c.size(2), c.size(3), c.int(4), c.size(5), "single");
     }),
     seam(`void (struct device *, dma_addr_t, size_t, ${DIRECTION}, unsigned long)`, "dma_unmap_page_attrs", (c) => {
       const context = contextOf(c.pointer(0));

@@ -10,7 +10,7 @@ const GFP_COMP_DEFAULT = 0x4_0000;
 const KMALLOC_ALIGNMENT = 8;
 
 /** Slabs, pages, vmalloc, per-CPU memory. Everything is handed out zeroed. */
-export const memorySeams: SeamFile = ({ guest, heap, caches, pages, vmalloc, percpu, events, site }) => {
+export const memorySeams: SeamFile = ({ guest, heap, caches, pages, vmalloc, percpu, lent, events, site }) => {
   const { types } = guest.image;
   const compound = types.hasType("enum ___GFP_BITS") ? 1 << Number(types.constant(GFP_COMP)) : GFP_COMP_DEFAULT;
 
@@ -39,8 +39,8 @@ export const memorySeams: SeamFile = ({ guest, heap, caches, pages, vmalloc, per
   const allocatePages = (flags: number, order: number): number => pages.allocate(order, (flags & compound) !== 0);
 
   const releasePages = (page: GuestAddress): undefined => {
-    if (!pages.free(page)) return misuse("invalid-free", "frees pages that nobody allocated:", page);
-    return undefined;
+    if (pages.free(page) || lent.released(page)) return undefined;
+    return misuse("invalid-free", "frees pages that nobody allocated:", page);
   };
 
   const bulk = (call: Call): SeamResult => {

@@ -1,0 +1,213 @@
+import type { InterruptController } from "../bus/interrupts.js";
+import type { PciSlot } from "../bus/pci-bus.js";
+import type { DeviceAccess, DriverDomain, DriverOptions } from "../drivers/driver-domain.js";
+import { KernelModule } from "../formats/kernel-module.js";
+import { KorralError, UsageError } from "../util/errors.js";
+import type { GuestAddress } from "../util/guest-address.js";
+import { LinuxDomain, type LinuxHost } from "./domain.js";
+import { KernelImage } from "./image.js";
+import type { KernelPackage } from "./kernel-package.js";
+import type { LinuxModule } from "./modules.js";
+import { NetDevice } from "./net.js";
+import { LinuxNetworkDriver } from "./network-driver.js";
+import type { PciFunction } from "./pci.js";
+
+/** How long a driver may take until its device has a link. Nanoseconds of machine time. */
+const LINK_PATIENCE = 10_000_000_000;
+const LINK_CHECK = 1_000_000;
+
+/** The machine that a driver is loaded into. */
+export interface LinuxMachine extends LinuxHost {
+  readonly interrupts: InterruptController;
+  domain(driver: string, device: DeviceAccess, options?: DriverOptions): DriverDomain;
+  run<T>(work: Promise<T>, what?: string): Promise<T>;
+}
+
+/** What is loaded: a module of the kernel's package, or a file of one's own. */
+export interface DriverSource {
+  /** With underscores. */
+  readonly name: string;
+  /** Of a module that is not the package's: its bytes and what they are called. */
+  readonly file: { readonly bytes: Uint8Array; readonly name: string } | null;
+}
+
+export interface LinuxDriverOptions extends DriverOptions {
+  readonly parameters?: Readonly<Record<string, string>>;
+  readonly checks?: boolean;
+  /** Modules that have to be there besides those that the driver depends on: of buses between device and driver. */
+  readonly before?: readonly string[];
+  /** Told of the domain before anything runs in it: to listen to its console and findings. */
+  readonly onDomain?: (domain: LinuxDomain) => void;
+}
+
+/** The driver's initialisation or probe failed. */
+export class DriverFailedError extends KorralError {
+  constructor(code: string, message: string) {
+    super(code, message, 1);
+  }
+}
+
+/** What is left behind after a driver was unloaded. */
+export interface Leftovers {
+  readonly maps: number;
+  readonly interrupts: number;
+  readonly timers: number;
+  readonly work: number;
+  readonly ioMappings: number;
+  readonly lent: number;
+}
+
+/** An unmodified driver with the devices that it drives. */
+export class LinuxDriver {
+  network: LinuxNetworkDriver | null = null;
+  readonly #modules: LinuxModule[];
+
+  private constructor(
+    private readonly machine: LinuxMachine,
+    readonly domain: LinuxDomain,
+    /** The capabilities of the driver: its endpoint, its end. */
+    readonly access: DriverDomain,
+    readonly pciFunction: PciFunction,
+    modules: LinuxModule[],
+  ) {
+    this.#modules = modules;
+  }
+
+  /**
+   * Boots a kernel beside a device, and loads a driver with all that it depends on.
+   * @throws DriverFailedError, and what loading throws
+   */
+  static async load(
+    machine: LinuxMachine,
+    kernel: KernelPackage,
+    source: DriverSource,
+    slot: PciSlot,
+    options: LinuxDriverOptions = {},
+  ): Promise<LinuxDriver> {
+    const { parameters = {}, checks, before = [], onDomain, ...driverOptions } = options;
+    const image = KernelImage.parse(kernel.vmlinux(), `the kernel of ${kernel.name}`);
+    const access = machine.domain(source.name, slot, driverOptions);
+    const domain = new LinuxDomain(machine, image, {
+      name: source.name,
+      ...(checks === undefined ? {} : { checks }),
+      ...(driverOptions.pinBound === undefined ? {} : { pinBound: driverOptions.pinBound }),
+    });
+    access.onDeath.push(() => domain.end());
+    domain.onDeath = (error) => access.kill(error instanceof Error ? error.message : String(error));
+    onDomain?.(domain);
+    try {
+      domain.guarded(() => {
+        domain.boot();
+        domain.scanPci([slot]);
+      });
+      if (domain.dead !== null) throw domain.dead;
+      const modules: LinuxModule[] = [];
+      for (const { name, bytes, fileName } of filesOf(kernel, source, before)) {
+        const isDriver = name === source.name;
+        const { module, result } = await machine.run(
+          domain.load(bytes, fileName, isDriver ? parameters : {}),
+          `initialisation of ${name}`,
+        );
+        modules.push(module);
+        if (result !== 0) {
+          throw new DriverFailedError("driver-init", `${name} does not start: its initialisation returned ${result}`);
+        }
+      }
+      const [fn] = domain.services.pci.functions;
+      return new LinuxDriver(machine, domain, access, fn, modules);
+    } catch (error) {
+      access.kill(`it did not start: ${error instanceof Error ? error.message : String(error)}`);
+      throw error;
+    }
+  }
+
+  /** The name of the driver that bound to the device, null if none did. */
+  get bound(): string | null {
+    const { guest } = this.domain.services;
+    const device = this.pciFunction.device;
+    if (device === null) return null;
+    const driver = guest.field("pci_dev.driver").pointer(device);
+    return driver === 0 ? null : guest.text(guest.field("pci_driver.name").pointer(driver));
+  }
+
+  /** The network devices that hang on the device. */
+  networkDevices(): NetDevice[] {
+    const { pci } = this.domain.services;
+    return NetDevice.all(this.domain).filter(({ parent }) => parent !== 0 && pci.functionOf(parent) === this.pciFunction);
+  }
+
+  /** Brings the network device up and serves the driver's endpoint. @throws DriverFailedError, NetDeviceError */
+  async startNetwork(): Promise<LinuxNetworkDriver> {
+    const [device] = this.networkDevices();
+    if (device === undefined) {
+      throw new DriverFailedError(
+        "driver-no-network",
+        `${this.access.driver} registered no network device${this.bound === null ? ": it has not bound to the device" : ""}`,
+      );
+    }
+    await this.machine.run(device.up(), "network device up");
+    await this.machine.run(device.setPromiscuous(true), "promiscuous mode");
+    const { machine, domain } = this;
+    this.network = LinuxNetworkDriver.serve(domain, this.access, machine.memory, device);
+    return this.network;
+  }
+
+  /** Waits for a link. @returns whether there is one */
+  async link(patience = LINK_PATIENCE): Promise<boolean> {
+    const { clock } = this.machine;
+    const device = this.network?.device;
+    if (device === undefined) throw new UsageError("the network device is not up", "network-down");
+    const end = clock.now() + patience;
+    while (!device.linkUp && clock.now() < end && this.domain.dead === null) {
+      await this.machine.run(new Promise<void>((resolve) => clock.timer(resolve).arm(LINK_CHECK)), "link");
+    }
+    return device.linkUp;
+  }
+
+  /** Takes the network device down, unloads all modules, and says what they left behind. */
+  async unload(): Promise<Leftovers> {
+    const { machine, domain } = this;
+    if (domain.dead === null && this.network !== null) await machine.run(this.network.device.down(), "network device down");
+    for (const module of [...this.#modules].reverse()) {
+      if (domain.dead !== null) break;
+      await machine.run(domain.unload(module), `unloading ${module.name}`);
+    }
+    const left = this.leftovers();
+    this.access.kill("it was unloaded");
+    return left;
+  }
+
+  leftovers(): Leftovers {
+    const { dma, interrupts, time, work, pci, lent } = this.domain.services;
+    const isOurs = (address: GuestAddress): boolean => this.domain.modules.nameAt(address) !== null;
+    return {
+      maps: dma.live,
+      interrupts: interrupts.requested.length,
+      timers: time.functions.filter(isOurs).length,
+      work: work.leftovers.filter(isOurs).length,
+      ioMappings: pci.mapped,
+      lent: lent.live,
+    };
+  }
+}
+
+interface ModuleToLoad {
+  readonly name: string;
+  readonly bytes: Uint8Array;
+  readonly fileName: string;
+}
+
+/** In the order of loading: what the driver depends on, and it. */
+function filesOf(kernel: KernelPackage, source: DriverSource, before: readonly string[]): ModuleToLoad[] {
+  const { file } = source;
+  const own = (name: string): ModuleToLoad => ({
+    name,
+    bytes: kernel.moduleBytes(name),
+    fileName: kernel.path(name),
+  });
+  const first = before.flatMap((name) => kernel.loadOrder(name));
+  if (file === null) return [...new Set([...first, ...kernel.loadOrder(source.name)])].map(own);
+  const { depends } = KernelModule.parse(file.bytes, file.name);
+  const needed = new Set([...first, ...depends.flatMap((name) => kernel.loadOrder(name))]);
+  return [...[...needed].map(own), { name: source.name, bytes: file.bytes, fileName: file.name }];
+}
