@@ -3,7 +3,7 @@ import { CPU } from "./cpu-state.js";
 import { EXIT_STATUS } from "./emit/exits.js";
 import { IMPORTS } from "./emit/module.js";
 import type { GuestMemory } from "./guest-memory.js";
-import { type FunctionIndex, ModuleAssembler } from "./wasm-assembler.js";
+import { type FunctionBody, type FunctionIndex, ModuleAssembler } from "./wasm-assembler.js";
 
 /** Functions as the table has them: they take the number of frames that may still be nested, and return a status. */
 export type Translated = (depth: number) => bigint;
@@ -18,8 +18,12 @@ export const AfterHook = { returned: -1, left: -2 } as const;
 
 /** What the runtime does for translated code. */
 export interface LinkerHost {
-  /** Translates what is at a slot's address; the slot then leads there. */
-  enter(slot: number): void;
+  /**
+   * Has what is at a slot's address translated, or carries the call out.
+   * @param depth how many frames may still be nested
+   * @returns an `AfterHook`, or the slot to go on at
+   */
+  enter(slot: number, depth: number): number;
   /** Carries out the hook of a slot. @returns an `AfterHook`, or the slot to go on at */
   hook(slot: number): number;
 }
@@ -112,7 +116,7 @@ export class Linker {
         [IMPORTS.memory]: this.memory.memory,
         [IMPORTS.table]: this.table,
         base,
-        enter: (slot: number) => this.host.enter(slot),
+        enter: (slot: number, depth: number) => this.host.enter(slot, depth),
         hook: (slot: number) => this.host.hook(slot),
       },
     });
@@ -137,42 +141,44 @@ function stubs(): WebAssembly.Module {
 /** A stub and a hook for each slot of a chunk. The stubs are in the table once it is instantiated. */
 function stubModule(): Uint8Array<ArrayBuffer> {
   const module = new ModuleAssembler();
-  const enter = module.importFunction(IMPORTS.module, "enter", ["i32"], []);
+  const enter = module.importFunction(IMPORTS.module, "enter", ["i32", "i32"], ["i32"]);
   const hook = module.importFunction(IMPORTS.module, "hook", ["i32"], ["i32"]);
   module.importMemory(IMPORTS.module, IMPORTS.memory, { minimum: 1 });
   module.importTable(IMPORTS.module, IMPORTS.table, { minimum: 1 });
   const base = module.importGlobal(IMPORTS.module, "base", "i32", false);
   const type = module.type(["i32"], ["i64"]);
 
-  const entering = module.function(["i32", "i32"], ["i64"]);
   const [depth, slot] = [0, 1];
+  /** Goes on as the host says that is on the stack. */
+  const goOn = (body: FunctionBody): void => {
+    const after = body.local("i32");
+    body.tee(after);
+    body.i32(0);
+    body.op("i32.ge_s");
+    body.if();
+    body.get(depth);
+    body.get(after);
+    body.returnCallIndirect(type);
+    body.end();
+    body.get(after);
+    body.i32(AfterHook.returned);
+    body.op("i32.eq");
+    body.if("i64");
+    body.i32(0);
+    body.memory("i64.load", CPU.rip, 3);
+    body.else();
+    body.i64(EXIT_STATUS);
+    body.end();
+  };
+  const entering = module.function(["i32", "i32"], ["i64"]);
   entering.get(slot);
-  entering.call(enter);
   entering.get(depth);
-  entering.get(slot);
-  entering.returnCallIndirect(type);
-
+  entering.call(enter);
+  goOn(entering);
   const hooking = module.function(["i32", "i32"], ["i64"]);
-  const after = hooking.local("i32");
   hooking.get(slot);
   hooking.call(hook);
-  hooking.tee(after);
-  hooking.i32(0);
-  hooking.op("i32.ge_s");
-  hooking.if();
-  hooking.get(depth);
-  hooking.get(after);
-  hooking.returnCallIndirect(type);
-  hooking.end();
-  hooking.get(after);
-  hooking.i32(AfterHook.returned);
-  hooking.op("i32.eq");
-  hooking.if("i64");
-  hooking.i32(0);
-  hooking.memory("i64.load", CPU.rip, 3);
-  hooking.else();
-  hooking.i64(EXIT_STATUS);
-  hooking.end();
+  goOn(hooking);
 
   const each = (common: FunctionIndex): number => {
     const functions: FunctionIndex[] = [];

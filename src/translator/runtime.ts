@@ -57,6 +57,12 @@ const DEEPEST = 48;
 const HOT = 3;
 /** The same for where execution goes on after an exit, of which a function may have many. */
 const EXITS_PER_HEAT = 8;
+/** So many calls of a cold function make one that is entered in its middle as hot. */
+const MIDDLE_HEAT = 4;
+/** Instructions of a call from translated code that are carried out one by one before all frames are left. */
+const LONGEST_CALL = 1 << 14;
+/** Frames that such a call is worth, and how many it leaves for others. */
+const FRAMES_OF_A_WALK = 8;
 /** Instructions that are carried out one by one before what follows is translated. */
 const LONGEST_WALK = 64;
 /** Instructions of translated code between two questions whether to pause, and how many of them one by itself is worth. */
@@ -73,6 +79,8 @@ export class Runtime {
   system: SystemHandler = () => null;
   /** Asked now and then, many times a second: true ends the run as if its budget were used up. */
   pause: (() => boolean) | null = null;
+  /** So many calls of a function are carried out step by step before it is translated: most code of a start runs once. */
+  warmUp = 0;
   /** Instructions that translated code is given at a time; grows to `longestSlice`. Small ones are for tests. */
   slice = FIRST_SLICE;
   longestSlice = LONGEST_SLICE;
@@ -84,6 +92,8 @@ export class Runtime {
   /** One for each run within a run: an instruction may be under way in each, waiting for a handler. */
   readonly #evaluators: Evaluator[] = [];
   #nesting = 0;
+  /** Where the innermost run ends. */
+  #until: GuestAddress | null = null;
   #frames = MOST_FRAMES;
   /** The function at this address has been entered: its hook has been called, or the way led back to its start. */
   #entered: GuestAddress | null = null;
@@ -102,8 +112,12 @@ export class Runtime {
   ) {
     this.#words = new Int32Array(memory.memory.buffer, 0, CPU.end >> 2);
     this.#counted = options.count ? new BigInt64Array(memory.memory.buffer, CPU.executed, 1) : null;
-    this.linker = new Linker(memory, { enter: (slot) => this.#enter(slot), hook: (slot) => this.#hookSlot(slot) });
+    this.linker = new Linker(memory, {
+      enter: (slot, depth) => this.#enter(slot, depth),
+      hook: (slot) => this.#hookSlot(slot),
+    });
     this.translations = new Translations(memory, code, this.linker, () => this.#resolve(), options);
+    this.translations.isWorth = (address) => 2 * (this.#heat.get(address) ?? 0) >= this.warmUp;
   }
 
   /**
@@ -123,6 +137,8 @@ export class Runtime {
     const frames = this.#frames;
     if (this.#nesting > 0) this.#frames = Math.max(LEAST_FRAMES, frames >> 1);
     const changesSeen = this.#changesSeen;
+    const outerUntil = this.#until;
+    this.#until = until;
     const evaluator = this.#evaluators[this.#nesting] ?? new Evaluator(this.cpu, this.memory);
     this.#evaluators[this.#nesting] = evaluator;
     this.#nesting++;
@@ -132,6 +148,7 @@ export class Runtime {
       this.#nesting--;
       this.#frames = frames;
       this.#changesSeen = changesSeen;
+      this.#until = outerUntil;
       if (this.#nesting > 0) this.#entered = null;
     }
   }
@@ -167,9 +184,9 @@ export class Runtime {
         this.#executed++;
         const stop = this.#step(at, evaluator);
         if (stop !== null) return stop;
-        if (walked > LONGEST_WALK && this.trace === null) {
+        if (walked > LONGEST_WALK && this.trace === null && this.warmUp === 0) {
           walked = 0;
-          this.#heat.set(cpu.ripAddress, HOT);
+          this.#heat.set(cpu.ripAddress, this.#hot(cpu.ripAddress));
         }
         continue;
       }
@@ -253,12 +270,12 @@ export class Runtime {
       case ExitReason.step: {
         this.#executed++;
         const stop = this.#step(at, evaluator);
-        if (stop === null) this.#warm(this.cpu.ripAddress, 1 / EXITS_PER_HEAT);
+        if (stop === null) this.#warmByExit(this.cpu.ripAddress);
         return stop;
       }
       case ExitReason.fuel:
         this.slice = Math.min(2 * this.slice, this.longestSlice);
-        this.#heat.set(at, HOT);
+        this.#heat.set(at, this.#hot(at));
         // A loop that starts where a hook is was entered, or its header would not have been reached.
         this.#entered = at;
         return null;
@@ -327,9 +344,19 @@ export class Runtime {
     return { kind: "unsupported", why: "no instruction that is known", instruction: null };
   }
 
+  /** How warm an address has to be to be worth translating. */
+  #hot(at: GuestAddress): number {
+    if (this.code.startsAt(at)) return this.warmUp;
+    return Math.max(HOT, MIDDLE_HEAT * this.warmUp);
+  }
+
   #warm(target: GuestAddress, heat: number): void {
     const before = this.#heat.get(target) ?? 0;
-    if (before < HOT) this.#heat.set(target, before + heat);
+    if (before < this.#hot(target)) this.#heat.set(target, before + heat);
+  }
+
+  #warmByExit(at: GuestAddress): void {
+    this.#warm(at, Math.max(1, this.#hot(at) / HOT) / EXITS_PER_HEAT);
   }
 
   /** The slot of translated code for an address, translating it if that is worth it; null to go step by step. */
@@ -339,9 +366,8 @@ export class Runtime {
     const slot = hooked ? this.linker.slotBehind(at) : this.linker.knownSlot(at);
     if (slot !== null && this.translations.isReady(slot)) return slot;
     if (!this.memory.isExecutable(at)) return null;
-    const isFunction = this.code.functionAt(at)?.address === at;
-    if (!isFunction && (this.#heat.get(at) ?? 0) < HOT) return null;
-    const done = isFunction ? this.translations.translate(at) : this.translations.translateAlone(at);
+    if ((this.#heat.get(at) ?? 0) < this.#hot(at)) return null;
+    const done = this.code.startsAt(at) ? this.translations.translate(at) : this.translations.translateAlone(at);
     if (!done) return null;
     return hooked ? this.linker.slotBehind(at) : this.linker.slotOf(at);
   }
@@ -356,13 +382,77 @@ export class Runtime {
   }
 
   /** Translated code calls what has not been translated. */
-  #enter(slot: number): void {
+  #enter(slot: number, depth: number): number {
     const at = this.linker.addressOf(slot);
-    if (this.code.functionAt(at)?.address !== at) this.code.entries.add(at);
-    if (this.translations.isReady(slot)) return;
-    if (this.translations.translate(at)) return;
+    if (!this.code.startsAt(at)) this.code.entries.add(at);
+    if (this.translations.isReady(slot)) return slot;
+    const isCold = this.warmUp > 0 && (this.#heat.get(at) ?? 0) < this.#hot(at);
+    if (isCold && depth > 2 * FRAMES_OF_A_WALK) return this.#walk(slot, depth - FRAMES_OF_A_WALK);
     // No code: leave all frames, and fault there.
-    this.linker.toHook(slot);
+    if (!this.translations.translate(at)) this.linker.toHook(slot);
+    return slot;
+  }
+
+  /** Carries out a call from translated code step by step, until it has returned. */
+  #walk(slotOfCall: number, depth: number): number {
+    const { cpu, memory } = this;
+    const from = this.linker.addressOf(slotOfCall);
+    const words = this.#words;
+    const sp = BigInt.asUintN(64, cpu.general(RSP));
+    cpu.ripAddress = from;
+    this.#warm(from, 1);
+    if (!memory.load(sp, 8, false)) return this.#leave();
+    const until = BigInt.asUintN(64, memory.low);
+    const spAfter = BigInt.asUintN(64, sp + 8n);
+    const evaluator = this.#evaluators[this.#nesting - 1];
+    let fuel = words[CPU.fuel >> 2];
+    this.#entered = this.linker.isBehind(slotOfCall) ? from : null;
+    try {
+      for (let walked = 0; walked < LONGEST_CALL && fuel >= 0; ) {
+        if (BigInt.asUintN(64, cpu.rip) === until && BigInt.asUintN(64, cpu.general(RSP)) === spAfter) {
+          return AfterHook.returned;
+        }
+        const at = cpu.ripAddress;
+        if (at === this.#until) break;
+        const entered = this.#entered === at;
+        this.#entered = null;
+        const hooked = this.hooks.has(at);
+        if (hooked && !entered) {
+          // What it leaves is for the runtime to go on with.
+          words[CPU.fuel >> 2] = --fuel;
+          const after = this.#hookSlot(this.linker.slotOf(at));
+          fuel = words[CPU.fuel >> 2];
+          if (after === AfterHook.left) return after;
+          if (after === AfterHook.returned) continue;
+        }
+        const slot = this.trace === null ? this.#slotToRun(at, hooked) : null;
+        if (slot === null) {
+          const turns = Math.max(1, fuel);
+          evaluator.turnsLeft = turns;
+          this.#executed++;
+          const stop = this.#step(at, evaluator);
+          // It costs fuel, which is counted when the frames below have been left.
+          if (this.#counted === null) this.#executed--;
+          fuel -= 1 + turns - evaluator.turnsLeft;
+          walked++;
+          if (stop !== null) return this.#leave({ stop });
+        } else {
+          cpu.resolveLazyFlags();
+          words[CPU.fuel >> 2] = fuel;
+          const status = this.linker.get(slot)(depth);
+          fuel = words[CPU.fuel >> 2] - 1;
+          if (status === BigInt(EXIT_STATUS) && words[CPU.reason >> 2] !== ExitReason.none) return AfterHook.left;
+          words[CPU.reason >> 2] = ExitReason.none;
+          cpu.rip = status;
+        }
+        if (this.#changes !== this.#changesSeen) return this.#leave();
+      }
+      return this.#leave();
+    } catch (error) {
+      return this.#leave({ error });
+    } finally {
+      words[CPU.fuel >> 2] = fuel;
+    }
   }
 
   #hookSlot(slot: number): number {

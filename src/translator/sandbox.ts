@@ -26,6 +26,11 @@ export interface SandboxOptions {
   readonly conventions?: boolean;
   /** Count each instruction, not only turns of loops. Default false. */
   readonly count?: boolean;
+  /**
+   * So many calls of a function are carried out step by step before it is translated. Default 0; some 8 where much code
+   * runs once, as when a kernel or a driver starts.
+   */
+  readonly warmUp?: number;
   /** Bytes of stack. Default 1 MiB. */
   readonly stackBytes?: number;
   /** Instructions that a call may take, roughly. Default 10^12. */
@@ -489,11 +494,12 @@ export class Sandbox {
   }
 
   #create(space: GuestSpace): Core {
-    const { checks = true, elimination = true, conventions = true, count = false } = this.options;
+    const { checks = true, elimination = true, conventions = true, count = false, warmUp = 0 } = this.options;
     const memory = new GuestMemory(space);
     const code = new GuestCode(memory);
     const cpu = new CpuState(memory.memory.buffer);
     const runtime = new Runtime(memory, code, cpu, { space, checks, elimination, conventions, count });
+    runtime.warmUp = warmUp;
     const snapshots = new Snapshots(memory, cpu, code, (from, to) => runtime.codeChanged(from, to));
     const system = new SystemInstructions(cpu, () => BigInt(Math.trunc(runtime.executed)));
     runtime.system = (instruction) => system.carryOut(instruction);
