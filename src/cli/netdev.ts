@@ -33,7 +33,7 @@ export interface Netdev {
    * guest of QEMU, whose first adapter has the very address that the models here have.
    */
   readonly macAddress: Uint8Array | null;
-  /** Starts what comes in by itself: the replay of a capture. Sockets deliver from the beginning. */
+  /** Lets frames come in: starts the replay of a capture, and lets through what has come over a socket meanwhile. */
   start(): void;
   /**
    * Resolves when nothing comes any more: a replay has delivered its last frame, the peer of a stream has hung up. Of
@@ -162,7 +162,7 @@ export async function openCaptures(
 }
 
 async function openStream(machine: Machine, role: "connect" | "listen", address: StreamAddress): Promise<Netdev> {
-  const options = { clock: machine.clock, wake: () => machine.loop.wake(), tell };
+  const options = { clock: machine.clock, wake: () => machine.loop.wake(), tell, waits: true };
   const release = machine.loop.hold();
   let socket: FrameSocket;
   try {
@@ -184,7 +184,7 @@ async function openStream(machine: Machine, role: "connect" | "listen", address:
     wire,
     macAddress: FAR_FROM_QEMU,
     ended,
-    start: () => {},
+    start: () => wire.start(),
     error: null,
     get figures() {
       const { received, sent, peers, unplugged, congested, violations, brokenOff, tooShort, tooLong } = wire;
@@ -200,7 +200,7 @@ async function openStream(machine: Machine, role: "connect" | "listen", address:
 }
 
 async function openDatagrams(machine: Machine, local: SocketAddress, remote: SocketAddress): Promise<Netdev> {
-  const options = { clock: machine.clock, wake: () => machine.loop.wake() };
+  const options = { clock: machine.clock, wake: () => machine.loop.wake(), waits: true };
   const datagrams = await openFrameDatagrams(local, remote, options);
   const release = machine.loop.hold();
   const { wire } = datagrams;
@@ -209,7 +209,7 @@ async function openDatagrams(machine: Machine, local: SocketAddress, remote: Soc
     wire,
     macAddress: FAR_FROM_QEMU,
     ended: new Promise(() => {}),
-    start: () => {},
+    start: () => wire.start(),
     error: null,
     get figures() {
       const { received, sent, unplugged, congested, overrun, tooShort, tooLong } = wire;

@@ -8,6 +8,8 @@ export interface PacedWireOptions {
   wake: () => void;
   /** Frames that arrive back to back at the most; adapters have a buffer for as many. Default 16. */
   burst?: number;
+  /** What arrives waits for {@link PacedWire.start}: an adapter without a driver would drop it. Default: it does not. */
+  waits?: boolean;
 }
 
 const BURST = 16;
@@ -36,6 +38,7 @@ export abstract class PacedWire extends WireEnd {
   readonly #timer: Timer;
   #freeAt = 0;
   #closed = false;
+  #waits: boolean;
 
   protected constructor(options: PacedWireOptions) {
     super();
@@ -43,6 +46,13 @@ export abstract class PacedWire extends WireEnd {
     this.#burst = options.burst ?? BURST;
     this.#timer = options.clock.timer(() => this.#pump());
     this.wake = options.wake;
+    this.#waits = options.waits === true;
+  }
+
+  /** Lets through what has come and what will come. */
+  start(): void {
+    this.#waits = false;
+    this.arrived();
   }
 
   /** Hands the next frame that waits to {@link pass}. @returns false if none waits */
@@ -50,7 +60,7 @@ export abstract class PacedWire extends WireEnd {
 
   /** Something may wait for the adapter. */
   protected arrived(): void {
-    if (!this.#timer.armed && !this.#closed) this.#timer.arm(this.#freeAt - this.#clock.now());
+    if (!this.#timer.armed && !this.#closed && !this.#waits) this.#timer.arm(this.#freeAt - this.#clock.now());
     this.wake();
   }
 

@@ -175,6 +175,22 @@ describe("StreamWire", () => {
     expect(got[199].at).toBe(12 * 16 * 1538 * 8);
   });
 
+  test("what comes before the adapter is ready waits, and so does the carrier's end", () => {
+    const clock = new Clock();
+    const wire = new StreamWire({ clock, wake: () => {}, waits: true });
+    const got: number[] = [];
+    wire.onFrame((_bytes, _offset, length) => got.push(length));
+    wire.attach(new Peer());
+    wire.receive(framed(frame(60), frame(61)));
+    wire.detach();
+    clock.skipToNextTimer();
+    clock.runDue();
+    expect([got, wire.carrier]).toEqual([[], true]);
+    wire.start();
+    clock.runDue();
+    expect([got, wire.carrier]).toEqual([[60, 61], false]);
+  });
+
   test("lets the peer wait while much has come, and lets it go on", () => {
     const { wire, got, idle } = stream();
     const peer = new Peer();

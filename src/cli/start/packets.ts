@@ -138,6 +138,7 @@ async function replay(machine: Machine, wire: CaptureWire): Promise<void> {
 }
 
 async function untilHangup(machine: Machine, netdev: Netdev, clients: Clients, duration: number): Promise<void> {
+  netdev.start();
   const late = new Promise<void>((resolve) => machine.clock.timer(resolve).arm(duration));
   await machine.run(Promise.race([netdev.ended, late]), "network");
   await clients.settle();
