@@ -1,10 +1,11 @@
 import { spawn } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { EnvironmentError } from "../util/errors.js";
 import { outputFileError, systemCode } from "./file-errors.js";
 import { packageClientError } from "./kernel-apt-errors.js";
+import { makeFolder, withCacheHint } from "./kernel-folder.js";
 import type { KernelProgress } from "./kernel-progress.js";
 import { grants, type KernelWish, newestFirst, wishText } from "./kernel-reference.js";
 
@@ -65,12 +66,12 @@ export class Apt {
 
   /** Brings the lists up to date. @returns what went wrong, which is no error as long as the lists will do */
   async update(): Promise<string> {
+    makeFolder(join(this.#lists, "partial"));
+    makeFolder(join(this.#archives, "partial"));
     try {
-      mkdirSync(join(this.#lists, "partial"), { recursive: true });
-      mkdirSync(join(this.#archives, "partial"), { recursive: true });
       writeFileSync(join(this.directory, "status"), "");
     } catch (error) {
-      throw outputFileError(this.directory, error);
+      throw withCacheHint(outputFileError(this.directory, error));
     }
     this.progress("lists", 0, "");
     const { errors } = await this.#run("apt-get", ["update", "-q"], (part) => this.progress("lists", part, ""));

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
+import { existsSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { openDebianPackage } from "../formats/deb.js";
@@ -8,6 +8,7 @@ import { readFileBytes } from "./file-bytes.js";
 import { outputFileError, systemCode } from "./file-errors.js";
 import { CachedKernel, keep } from "./kernel-cached.js";
 import { readSealed, syncDirectory, writeDurably, writeSealed } from "./kernel-checked-file.js";
+import { makeFolder, withCacheHint } from "./kernel-folder.js";
 import { digestOf, identityOf } from "./kernel-identity.js";
 import { ARCHIVE, readManifest } from "./kernel-manifest.js";
 import { type UnpackProgress, unpackKernel } from "./kernel-unpack.js";
@@ -97,16 +98,12 @@ export class KernelCache {
     };
     process.on("exit", remove);
     try {
-      makeDirectory(scratch);
+      makeFolder(scratch);
       if (archive === ARCHIVE) writeDurably(join(scratch, ARCHIVE), bytes);
       await unpackKernel({ bytes, name, path: archive }, scratch, progress);
       return moved(scratch, directory);
     } catch (error) {
-      if (!(error instanceof EnvironmentError)) throw error;
-      throw new EnvironmentError(
-        error.code,
-        `${error.message} (KORRAL_CACHE names the folder in which kernels are kept)`,
-      );
+      throw withCacheHint(error);
     } finally {
       process.off("exit", remove);
       remove();
@@ -148,14 +145,6 @@ function removeAbandoned(parent: string): void {
     if (name.startsWith(UNFINISHED) && Date.now() - since > ABANDONED_MILLISECONDS) {
       rmSync(path, { recursive: true, force: true });
     }
-  }
-}
-
-function makeDirectory(path: string): void {
-  try {
-    mkdirSync(path, { recursive: true });
-  } catch (error) {
-    throw outputFileError(path, error);
   }
 }
 

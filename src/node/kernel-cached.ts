@@ -1,8 +1,9 @@
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { openKernelImage } from "../formats/vmlinuz.js";
 import type { KernelFiles } from "../linux/kernel-package.js";
 import { EnvironmentError, KorralError } from "../util/errors.js";
 import { checkOf, type FileCheck, readChecked, readSealed, replaceFile, writeSealed } from "./kernel-checked-file.js";
+import { makeFolder } from "./kernel-folder.js";
 import { type KernelManifest, VMLINUX } from "./kernel-manifest.js";
 import { unpackFile } from "./kernel-unpack.js";
 
@@ -88,7 +89,10 @@ export function keptOrMade(path: string, make: () => Uint8Array): Uint8Array {
   const kept = readSealed(path);
   if (kept !== null) return kept;
   const made = make();
-  keep(() => writeSealed(path, made));
+  keep(() => {
+    makeFolder(dirname(path));
+    writeSealed(path, made);
+  });
   return made;
 }
 

@@ -1,11 +1,11 @@
-import { type Dirent, readdirSync, realpathSync, statSync } from "node:fs";
+import { type Dirent, existsSync, readdirSync, realpathSync, rmSync, statSync } from "node:fs";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { openKernelImage } from "../formats/vmlinuz.js";
 import type { KernelFiles } from "../linux/kernel-package.js";
 import { InputError } from "../util/errors.js";
 import { readFileBytes } from "./file-bytes.js";
-import { inputFileError, systemCode } from "./file-errors.js";
-import { BUILTIN_INFO, keptOrMade } from "./kernel-cached.js";
+import { inputFileError, outputFileError, systemCode } from "./file-errors.js";
+import { BUILTIN_INFO, keep, keptOrMade } from "./kernel-cached.js";
 import { digestOf, identityOf } from "./kernel-identity.js";
 import { newestFirst } from "./kernel-reference.js";
 
@@ -47,9 +47,7 @@ export class DirectoryKernel implements KernelFiles {
   vmlinux(): Uint8Array {
     const { image } = this.places;
     const identity = digestOf(identityOf(image));
-    return keptOrMade(join(this.made, `vmlinux-${identity}`), () => {
-      return openKernelImage(readFileBytes(image), image).vmlinux();
-    });
+    return this.#kept("vmlinux", identity, () => openKernelImage(readFileBytes(image), image).vmlinux());
   }
 
   config(): string | null {
@@ -68,7 +66,19 @@ export class DirectoryKernel implements KernelFiles {
   derived(key: string, make: () => Uint8Array): Uint8Array {
     const files = [this.places.image, ...this.modulePaths.map((path) => this.#file(path))];
     const identity = digestOf(files.map((file) => `${file} ${identityOf(file)}\n`).join(""));
-    return keptOrMade(join(this.made, `derived-${key}-${identity}`), make);
+    return this.#kept(`derived-${key}`, identity, make);
+  }
+
+  /** What was made of files that have changed since then is removed. */
+  #kept(key: string, identity: string, make: () => Uint8Array): Uint8Array {
+    const path = join(this.made, `${key}.${identity}`);
+    return keptOrMade(path, () => {
+      const made = make();
+      for (const name of existsSync(this.made) ? readdirSync(this.made) : []) {
+        if (name.startsWith(`${key}.`)) keep(() => removeFile(join(this.made, name)));
+      }
+      return made;
+    });
   }
 
   #file(path: string): string {
@@ -149,6 +159,14 @@ function modulesBelow(directory: string): string[] {
     .filter((entry) => entry.isFile() && MODULE.test(entry.name))
     .map((entry) => relative(directory, join(entry.parentPath, entry.name)))
     .sort();
+}
+
+function removeFile(path: string): void {
+  try {
+    rmSync(path, { force: true });
+  } catch (error) {
+    throw outputFileError(path, error);
+  }
 }
 
 function namesIn(directory: string): string[] {

@@ -1,17 +1,8 @@
-import {
-  closeSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  utimesSync,
-  writeSync,
-} from "node:fs";
+import { closeSync, openSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeSync } from "node:fs";
 import { hostname } from "node:os";
 import { dirname } from "node:path";
 import { outputFileError, systemCode } from "./file-errors.js";
+import { makeFolder, withCacheHint } from "./kernel-folder.js";
 
 const POLL_MILLISECONDS = 200;
 /** The holder says this often that it is alive. */
@@ -48,15 +39,15 @@ export async function withLock<T>(path: string, onWait: () => void, action: () =
 }
 
 function taken(path: string, owner: string): boolean {
+  makeFolder(dirname(path));
   try {
-    mkdirSync(dirname(path), { recursive: true });
     const fd = openSync(path, "wx");
     writeSync(fd, owner);
     closeSync(fd);
     return true;
   } catch (error) {
     if (systemCode(error) === "EEXIST") return false;
-    throw outputFileError(path, error);
+    throw withCacheHint(outputFileError(path, error));
   }
 }
 
@@ -73,7 +64,7 @@ function removedAbandoned(path: string): boolean {
     if (ownerOf(aside) === owner) rmSync(aside, { force: true });
     else renameSync(aside, path);
   } catch (error) {
-    if (systemCode(error) !== "ENOENT") throw outputFileError(path, error);
+    if (systemCode(error) !== "ENOENT") throw withCacheHint(outputFileError(path, error));
   }
   return true;
 }

@@ -51,6 +51,12 @@ function put(path: string, bytes: Uint8Array | string): string {
   return join(folder, path);
 }
 
+function filesBelow(directory: string): string[] {
+  return readdirSync(directory, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map(({ name }) => name);
+}
+
 const imageFile = (release: string): Uint8Array =>
   bzImageOf({ payload: new Uint8Array(gzipSync(vmlinuxOfPackage(release))) });
 
@@ -161,10 +167,18 @@ describe("a kernel in a folder", () => {
     expect(kernel.modules).toEqual([{ name: "own", path: "kernel/own.ko" }]);
     expect(kernel.module("own").get("license")).toBe("GPL");
     expect(kernel.modulesFor("x")).toEqual([]);
+    const made = () =>
+      filesBelow(join(folder, "cache/made"))
+        .map((name) => name.replace(/\.\w+$/, ""))
+        .sort();
+    expect(made()).toEqual(["derived-module-index-1", "vmlinux"]);
+    const [image] = filesBelow(join(folder, "cache/made")).filter((name) => name.startsWith("vmlinux"));
     put("tree/boot/vmlinuz-1.2.3-4-amd64", imageFile("1.2.3-5-amd64"));
     expect((await store().open(tree)).vmlinux()).toEqual(vmlinuxOfPackage("1.2.3-5-amd64"));
     put("tree/lib/modules/1.2.3-4-amd64/kernel/new.ko", moduleOf({ info: ["alias=x"] }));
     expect((await store().open(tree)).modulesFor("x")).toEqual(["new"]);
+    expect(made(), "what is out of date is gone").toEqual(["derived-module-index-1", "vmlinux"]);
+    expect(filesBelow(join(folder, "cache/made"))).not.toContain(image);
   });
 
   test("given by its image, or by the folder of its modules", async () => {

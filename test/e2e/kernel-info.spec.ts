@@ -35,7 +35,7 @@ const PACKAGE = packageOf(
 
 describe("korral kernel info", () => {
   const image = { kind: "bzImage", compression: "gzip", size: IMAGE.length, unpackedSize: 4096 };
-  const common = { release: "1.2.3-4-test", banner: BANNER, flavour: "test", architecture: "x86-64" };
+  const common = { release: "1.2.3-4-test", banner: BANNER, flavour: "test", architecture: "x86-64", directory: null };
 
   test("of a package, for people", async () => {
     const { status, stdout, stderr } = await korral(["kernel", "info", write("linux.deb", PACKAGE)]);
