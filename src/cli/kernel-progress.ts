@@ -46,7 +46,7 @@ class ProgressLine {
       stderr(`${text}${isNew ? "" : percent}\n`);
       return;
     }
-    const width = Math.max(20, (process.stderr.columns ?? 80) - 1);
+    const width = Math.max(20, (process.stderr.columns || 80) - 1);
     stderr(`\r\x1b[K${`${text}${percent}`.slice(0, width)}`);
     this.#drawn = true;
   }
