@@ -171,7 +171,7 @@ function removeFile(path: string): void {
 
 function namesIn(directory: string): string[] {
   try {
-    return readdirSync(directory).sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
+    return readdirSync(directory).sort((a, b) => newestFirst(b, a));
   } catch (error) {
     const code = systemCode(error);
     if (code === "ENOENT" || code === "ENOTDIR") return [];

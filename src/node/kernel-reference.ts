@@ -51,9 +51,18 @@ export function flavourOf(release: string): string | null {
   return PACKAGE.exec(`linux-image-${release.replace(/^linux-image-/, "")}`)?.[3] ?? null;
 }
 
-/** For sorting: newer versions first. */
+/** For sorting: newer versions first, numbers in names taken as numbers. */
 export function newestFirst(a: string, b: string): number {
-  return b.localeCompare(a, "en", { numeric: true });
+  const ours = a.split(/(\d+)/);
+  const theirs = b.split(/(\d+)/);
+  for (let i = 0; i < Math.min(ours.length, theirs.length); i++) {
+    if (ours[i] === theirs[i]) continue;
+    const difference = Number(theirs[i]) - Number(ours[i]);
+    // Every other part is a number.
+    if (i % 2 === 1 && difference !== 0) return difference;
+    return ours[i] < theirs[i] ? 1 : -1;
+  }
+  return theirs.length - ours.length;
 }
 
 function flavourName(given: string | undefined): string {
