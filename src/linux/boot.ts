@@ -30,11 +30,8 @@ const WORK_QUEUES = [
   "async_wq",
 ];
 
-/**
- * Initialisation of the kernel's own code, in an order that works: each after what it needs. What a kernel has not is
- * left out.
- */
-const INITIALISATION = [
+/** What the kernel calls by name when it starts, in an order that works; what it has not is left out. */
+const FIRST = [
   "pcibios_set_cache_line_size",
   "wait_bit_init",
   "radix_tree_init",
@@ -48,12 +45,34 @@ const INITIALISATION = [
   "auxiliary_bus_init",
   "platform_bus_init",
   "softirq_init",
+  "chrdev_init",
   "skb_init",
   "pcibus_class_init",
   "pci_driver_init",
   "net_dev_init",
   "net_ns_init",
-  "bpf_offload_init",
+] as const;
+
+/** Parts of the image that drivers build on, as the modules they would be: all that the kernel calls of them when it starts. */
+const SUBSYSTEMS = [
+  "backing_dev",
+  "bio",
+  "blk_ioc",
+  "blk_mq",
+  "bsg",
+  "dmaengine",
+  "firmware_class",
+  "flow_dissector",
+  "genhd",
+  "hwmon",
+  "i2c_core",
+  "led_class",
+  "misc",
+  "offload",
+  "phy_core",
+  "pps_core",
+  "ptp",
+  "virtio",
 ] as const;
 
 /** Makes a processor and memory as the kernel expects them, and has it initialise itself. */
@@ -67,9 +86,10 @@ export function boot(services: Services): void {
     const at = guest.find(name);
     if (at !== null) guest.setPointer(at, services.work.create(name, 0, 0));
   }
-  for (const name of INITIALISATION) {
+  for (const name of FIRST) {
     if (guest.find(name) !== null) execution.call(name);
   }
+  for (const initcall of services.initcalls.functionsOf(...SUBSYSTEMS)) execution.call(initcall);
   const text = Guest.encode("module");
   const name = heap.allocate(text.length);
   guest.setBytes(name, text);

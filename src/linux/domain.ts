@@ -18,6 +18,7 @@ import { Guest } from "./guest.js";
 import { Heap } from "./heap.js";
 import type { KernelImage } from "./image.js";
 import { JumpLabels } from "./jump-labels.js";
+import { Initcalls } from "./initcalls.js";
 import { Interrupts } from "./interrupts.js";
 import { LOW_MEMORY_ALIGNMENT, LOW_MEMORY_END, PERCPU, PERCPU_BYTES, STACKS, STACKS_END, VMALLOC, VMALLOC_END, VMEMMAP, VMEMMAP_END } from "./layout.js";
 import { LentFrames } from "./lent-frames.js";
@@ -164,6 +165,7 @@ export class LinuxDomain {
       random: host.random,
       seams,
       jumpLabels: new JumpLabels(guest),
+      initcalls: new Initcalls(guest),
       site,
       format: (format, words) => formatter.words(format, words),
       formatList: (format, list) => formatter.list(format, list),
@@ -262,6 +264,13 @@ export class LinuxDomain {
     const result = init === null ? 0 : await this.run(module.name, init);
     if (result === 0) this.modules.setState(module, "live");
     return { module, result };
+  }
+
+  /** Initialises a driver that is part of the image. @returns whether there is such a one */
+  async initialise(module: string): Promise<boolean> {
+    const functions = this.services.initcalls.functionsOf(module);
+    for (const fn of functions) await this.run(module, fn);
+    return functions.length > 0;
   }
 
   /** Runs a module's exit function and takes it out of memory. */

@@ -34,7 +34,10 @@ export interface DriverSource {
 export interface LinuxDriverOptions extends DriverOptions {
   readonly parameters?: Readonly<Record<string, string>>;
   readonly checks?: boolean;
-  /** Modules that have to be there besides those that the driver depends on: of buses between device and driver. */
+  /**
+   * What has to be there besides what the driver depends on, of buses between device and driver: modules, or names of
+   * those that are part of the image.
+   */
   readonly before?: readonly string[];
   /** Told of the domain before anything runs in it: to listen to its console and findings. */
   readonly onDomain?: (domain: LinuxDomain) => void;
@@ -102,6 +105,7 @@ export class LinuxDriver {
       });
       if (domain.dead !== null) throw domain.dead;
       const modules: LinuxModule[] = [];
+      for (const name of before) if (kernel.builtin.has(name)) await machine.run(domain.initialise(name), name);
       for (const { name, bytes, fileName } of filesOf(kernel, source, before)) {
         const isDriver = name === source.name;
         const { module, result } = await machine.run(
@@ -205,7 +209,7 @@ function filesOf(kernel: KernelPackage, source: DriverSource, before: readonly s
     bytes: kernel.moduleBytes(name),
     fileName: kernel.path(name),
   });
-  const first = before.flatMap((name) => kernel.loadOrder(name));
+  const first = before.filter((name) => kernel.has(name)).flatMap((name) => kernel.loadOrder(name));
   if (file === null) return [...new Set([...first, ...kernel.loadOrder(source.name)])].map(own);
   const { depends } = KernelModule.parse(file.bytes, file.name);
   const needed = new Set([...first, ...depends.flatMap((name) => kernel.loadOrder(name))]);

@@ -6,18 +6,18 @@ export class BuiltinModules {
   private constructor(
     /** With underscores. */
     readonly names: ReadonlySet<string>,
-    private readonly aliases: readonly string[],
+    private readonly aliases: readonly { readonly module: string; readonly pattern: string }[],
   ) {}
 
   /** @param bytes `modules.builtin.modinfo`: NUL-terminated `module.key=value` */
   static parse(bytes: Uint8Array): BuiltinModules {
     const names = new Set<string>();
-    const aliases: string[] = [];
+    const aliases: { module: string; pattern: string }[] = [];
     for (const entry of new TextDecoder().decode(bytes).split("\0")) {
       const [, name, key, value] = /^([^.=]+)\.([^=]+)=(.*)$/s.exec(entry) ?? [];
       if (name === undefined) continue;
       names.add(moduleKey(name));
-      if (key === "alias") aliases.push(value);
+      if (key === "alias") aliases.push({ module: moduleKey(name), pattern: value });
     }
     return new BuiltinModules(names, aliases);
   }
@@ -28,6 +28,12 @@ export class BuiltinModules {
 
   /** Whether one of them is for something: a device's alias, a protocol's. */
   isFor(alias: string): boolean {
-    return this.aliases.some((pattern) => matchesAlias(pattern, alias));
+    return this.modulesFor(alias).length > 0;
+  }
+
+  /** Names of those that are for something. */
+  modulesFor(alias: string): readonly string[] {
+    const found = this.aliases.filter(({ pattern }) => matchesAlias(pattern, alias));
+    return [...new Set(found.map(({ module }) => module))];
   }
 }

@@ -7,6 +7,7 @@ import type { Execution } from "./execution.js";
 import type { Guest } from "./guest.js";
 import type { Heap } from "./heap.js";
 import type { JumpLabels } from "./jump-labels.js";
+import type { Initcalls } from "./initcalls.js";
 import type { Interrupts } from "./interrupts.js";
 import type { LentFrames } from "./lent-frames.js";
 import type { MessageInterrupts } from "./message-interrupts.js";
@@ -65,6 +66,7 @@ export interface Services {
   readonly random: Random;
   readonly seams: SeamInstaller;
   readonly jumpLabels: JumpLabels;
+  readonly initcalls: Initcalls;
   /** Who called what is running: the nearest function of a module, else of the kernel. */
   site(): string;
   /** Formats as the kernel's printf does. */

@@ -121,7 +121,7 @@ export function modelFor(driver: string, aliases: readonly string[]): DeviceChoi
 export function busModules(kernel: KernelPackage, choice: DeviceChoice, driverAliases: readonly string[]): string[] {
   return choice.aliases
     .filter((one) => !driverAliases.some((pattern) => matchesAlias(pattern, one)))
-    .flatMap((one) => [...kernel.modulesFor(one)].slice(0, 1));
+    .flatMap((one) => [...kernel.modulesFor(one), ...kernel.builtin.modulesFor(one)].slice(0, 1));
 }
 
 function alias(vendor: number, device: number, subsystemVendor: number, subsystemDevice: number): string {
