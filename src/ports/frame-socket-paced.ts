@@ -55,6 +55,11 @@ export abstract class PacedWire extends WireEnd {
     this.arrived();
   }
 
+  /** Nothing arrives for so many nanoseconds. */
+  protected rest(nanoseconds: number): void {
+    this.#freeAt = Math.max(this.#freeAt, this.#clock.now() + nanoseconds);
+  }
+
   /** Hands the next frame that waits to {@link pass}. @returns false if none waits */
   protected abstract next(): boolean;
 

@@ -27,6 +27,8 @@ const MOST_UNSENT_BYTES = 1 << 20;
 /** What waits for the adapter; beyond it the peer waits. */
 const MOST_BUFFERED_BYTES = 1 << 18;
 const LENGTH_BYTES = 4;
+/** A link partner that was just plugged in negotiates first: an adapter takes nothing meanwhile. */
+const NEGOTIATION_NANOSECONDS = 10_000_000;
 /** Frames that are sent at the same time go out as one piece. */
 const PIECE_BYTES = 1 << 16;
 
@@ -86,6 +88,7 @@ export class StreamWire extends PacedWire {
     this.peers++;
     this.#framesBefore = this.received.frames;
     this.setCarrier(true);
+    this.rest(NEGOTIATION_NANOSECONDS);
     this.wake();
   }
 
