@@ -167,6 +167,8 @@ export class Runtime {
         if (this.pause?.() === true) return { kind: "exhausted" };
         patience = PATIENCE;
       }
+      const turns = Math.min(FIRST_SLICE, this.slice, left);
+      evaluator.turnsLeft = turns;
       const hook = this.hooks.get(at);
       const entered = this.#entered === at;
       this.#entered = null;
@@ -177,13 +179,16 @@ export class Runtime {
         if (action === "return" && !this.popReturn()) return this.#refused();
         if (action !== "proceed") continue;
       }
-      const slot = this.trace === null ? this.#slotToRun(at, hook !== undefined) : null;
+      // The hook may have taken itself away.
+      const slot = this.trace === null ? this.#slotToRun(at, this.hooks.has(at)) : null;
       if (slot === null) {
         left--;
         walked++;
         this.#executed++;
         const stop = this.#step(at, evaluator);
         if (stop !== null) return stop;
+        left -= turns - evaluator.turnsLeft;
+        patience -= turns - evaluator.turnsLeft;
         if (walked > LONGEST_WALK && this.trace === null && this.warmUp === 0) {
           walked = 0;
           this.#heat.set(cpu.ripAddress, this.#hot(cpu.ripAddress));
@@ -195,8 +200,10 @@ export class Runtime {
       left -= Math.max(1, used);
       patience -= used;
       if (this.#counted === null) this.#executed += used;
-      const stop = this.#afterExit(evaluator);
+      const stop = this.#afterExit(at, evaluator);
       if (stop !== null) return stop;
+      left -= turns - evaluator.turnsLeft;
+      patience -= turns - evaluator.turnsLeft;
     }
   }
 
@@ -259,10 +266,12 @@ export class Runtime {
       cpu.rip = status;
       words[CPU.reason >> 2] = ExitReason.none;
     }
-    return fuel - words[CPU.fuel >> 2];
+    // Loops that end by themselves do not look at it: it may have come all the way round.
+    return (fuel - words[CPU.fuel >> 2]) >>> 0;
   }
 
-  #afterExit(evaluator: Evaluator): Stop | null {
+  /** @param from where translated code was entered */
+  #afterExit(from: GuestAddress, evaluator: Evaluator): Stop | null {
     const reason = this.#words[CPU.reason >> 2];
     this.#words[CPU.reason >> 2] = ExitReason.none;
     const at = this.cpu.ripAddress;
@@ -276,6 +285,11 @@ export class Runtime {
       case ExitReason.fuel:
         this.slice = Math.min(2 * this.slice, this.longestSlice);
         this.#heat.set(at, this.#hot(at));
+        // Where a slice is shorter than a turn of loops that begin at one address, nothing may have been carried out.
+        if (at === from) {
+          this.#executed++;
+          return this.#step(at, evaluator);
+        }
         // A loop that starts where a hook is was entered, or its header would not have been reached.
         this.#entered = at;
         return null;
@@ -297,12 +311,13 @@ export class Runtime {
     if (lifted === null) return this.#nothingAt(at);
     const { instruction, steps } = lifted;
     this.trace?.(instruction);
-    evaluator.turnsLeft = LONGEST_SLICE;
     const outcome = evaluator.evaluate(steps, instruction);
     switch (outcome.kind) {
       case "next":
         return null;
       case "paused":
+        // To be counted when it has ended.
+        this.#executed--;
         this.#entered = at;
         return null;
       case "jump": {

@@ -188,6 +188,18 @@ describe.skipIf(!isInstalled("gcc"))("Hooks", () => {
       expect(calls).toBe(26);
     });
 
+    it("lets a hook take itself away when the function is called from outside", () => {
+      const sandbox = loaded(variant);
+      let calls = 0;
+      sandbox.observe("top", () => {
+        calls++;
+        sandbox.hook("top", null);
+      });
+      expect(sandbox.call("top", [5n])).toBe(top(5, plainLeaf));
+      expect(sandbox.call("top", [6n])).toBe(top(6, plainLeaf));
+      expect(calls).toBe(1);
+    });
+
     it("goes on where a hook says", () => {
       const sandbox = loaded(variant);
       const elsewhere = sandbox.symbol("jumpsTo");

@@ -2,7 +2,7 @@ import { CPU, ExitReason } from "../cpu-state.js";
 import { conditionLanes } from "../flags.js";
 import type { Convention, Plan } from "../flow/convention.js";
 import { isCall, type Liveness, livenessOf, type TransferUses } from "../flow/liveness.js";
-import { endsByChecks } from "../flow/loops.js";
+import { Costs } from "../flow/loops.js";
 import type { Order } from "../flow/order.js";
 import type { Block, Node, Region } from "../flow/region.js";
 import { NOWHERE, type NodeResidence, type Residence, residencesOf } from "../flow/residence.js";
@@ -77,6 +77,8 @@ export class FunctionWriter {
   readonly #steps: Steps;
   readonly #labels: (Label | undefined)[] = [];
   readonly #fuel: Fuel;
+  readonly #pays: boolean;
+  readonly #costs: Costs;
   readonly #calls: Calls;
   readonly #base: number;
   readonly #convention: Convention | null;
@@ -121,7 +123,9 @@ export class FunctionWriter {
     this.#base = region.entry | 0;
 
     const locals = new Locals(body);
-    this.#fuel = new Fuel(body, locals, needsFuel(order));
+    this.#fuel = new Fuel(body, locals, plan.pays || needsFuel(order));
+    this.#pays = plan.pays;
+    this.#costs = new Costs(order, options.checks && !options.count);
     const registers = new Registers(body, locals);
     const facts = new Facts(options.elimination);
     const expressions: Expressions = new Expressions(
@@ -175,6 +179,7 @@ export class FunctionWriter {
       facts.highTested(this.#calls.entrySp);
       facts.shadowTested(this.#calls.entrySp, 8, true);
     }
+    if (this.#pays) this.#spend(this.#costs.through(), this.region.entry, 0);
     this.#edge(this.#order.blocks[0]);
     this.#tree(0, facts.snapshot());
     body.op("unreachable");
@@ -261,38 +266,49 @@ export class FunctionWriter {
     }
   }
 
-  /** What each turn of a loop costs. */
+  /** What each turn of a loop costs at least. */
   #turn(block: Block, place: number): void {
+    const least = this.#costs.least(place);
+    if (this.#costs.endsByItself(place)) {
+      this.#spendMore(least);
+      return;
+    }
+    // A dispatcher stands for several addresses: whoever set the label set `pc` too.
+    const address = block.ending.kind === "dispatch" ? null : block.address;
+    this.#spend(least, address, this.#liveness.lanesIn[place]);
+  }
+
+  /**
+   * Spends fuel, or leaves if none is left.
+   *
+   * @param address to leave at, null if `pc` says so already
+   */
+  #spend(weight: number, address: number | null, lanes: number): void {
     const { body } = this;
     const fuel = this.#fuel.local();
-    if (fuel === null || (this.options.checks && !this.options.count && endsByChecks(this.#order, place))) return;
+    if (fuel === null) return;
     // Looked at before it is spent, so that whoever is entered here gets one turn further.
     body.get(fuel);
     body.i32(0);
     body.op("i32.lt_s");
-    // A dispatcher stands for several addresses: whoever set the label set `pc` too.
-    if (block.ending.kind !== "dispatch") this.#setPc(block);
-    body.brIf(this.#w.exits.now(ExitReason.fuel, this.#liveness.lanesIn[place]));
-    body.get(fuel);
-    body.i32(this.#weight(place));
-    body.op("i32.sub");
-    body.set(fuel);
+    if (address !== null) this.#setPc(address);
+    body.brIf(this.#w.exits.now(ExitReason.fuel, lanes));
+    this.#spendMore(weight);
     this.#steps.forgetPc();
   }
 
-  #setPc(block: Block): void {
-    this.body.i32(block.address - this.#base);
-    this.body.set(this.#w.locals.named("pc", "i32"));
+  #spendMore(weight: number): void {
+    const fuel = this.#fuel.local();
+    if (fuel === null || weight === 0) return;
+    this.body.get(fuel);
+    this.body.i32(weight);
+    this.body.op("i32.sub");
+    this.body.set(fuel);
   }
 
-  /** Instructions between a loop's header and the last block that leads back to it: a bound for one turn. */
-  #weight(place: number): number {
-    const order = this.#order;
-    let last = place;
-    for (const from of order.predecessors[place]) last = Math.max(last, order.place[from.id]);
-    let sum = 0;
-    for (let at = place; at <= last; at++) sum += order.blocks[at].nodes.length;
-    return Math.max(1, sum);
+  #setPc(address: number): void {
+    this.body.i32(address - this.#base);
+    this.body.set(this.#w.locals.named("pc", "i32"));
   }
 
   /** @returns what is known at its end, which holds wherever it dominates */
@@ -397,7 +413,7 @@ export class FunctionWriter {
       case "label":
         body.i32(ending.value);
         body.set(locals.named("label", "i32"));
-        this.#setPc(block);
+        this.#setPc(block.address);
         this.#go(block, 0);
         return;
       case "dispatch":
@@ -470,7 +486,10 @@ export class FunctionWriter {
     const { expressions } = this.#w;
     const [taken, fallen] = block.successors;
     const direct = (target: Block | null): Label | null =>
-      target !== null && this.#isJoin(target, block) && !this.#needsMending(target)
+      target !== null &&
+      this.#isJoin(target, block) &&
+      !this.#needsMending(target) &&
+      this.#costs.beyondLeast(block, target) === 0
         ? (this.#labels[target.id] ?? null)
         : null;
     const yes = direct(taken);
@@ -509,6 +528,7 @@ export class FunctionWriter {
       return;
     }
     if (this.#isJoin(target, block)) {
+      this.#spendMore(this.#costs.beyondLeast(block, target));
       this.#edge(target);
       const label = this.#labels[target.id];
       if (label !== undefined) this.body.br(label);

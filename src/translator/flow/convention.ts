@@ -29,7 +29,8 @@ export interface Plan {
   readonly order: Order;
   /** null: it takes and leaves its state in memory. */
   readonly convention: Convention | null;
-  readonly spends: boolean;
+  /** It spends fuel when it is entered. */
+  readonly pays: boolean;
 }
 
 interface Draft {
@@ -43,8 +44,12 @@ interface Draft {
   results: number;
   changes: number;
   deep: boolean;
+  pays: boolean;
   spends: boolean;
 }
+
+/** Instructions that an entry may lead to, loops and what pays for itself left out, before it has to pay for them. */
+const MOST_UNPAID = 1000;
 
 const RSP_BIT = 1 << RSP;
 
@@ -92,6 +97,7 @@ export function planConventions(
     one.closed = false;
     return true;
   });
+  markPaying(all, known);
   settle(all, (one) => {
     const callees = [...one.calls, ...one.tails].map(known).filter((callee) => callee !== undefined);
     const changes = callees.reduce((mask, callee) => mask | (callee.closed ? callee.changes : 0), one.changes);
@@ -112,10 +118,10 @@ export function planConventions(
       one.closed || candidates.length > 0 || [...one.calls, ...one.tails].some((target) => closedAt(target) !== null),
   );
   settle(concerned, (one) => settleRegisters(one, closedAt, candidates));
-  return all.map(({ region, order, closed, parameters, results, changes, deep, spends }) => ({
+  return all.map(({ region, order, closed, parameters, results, changes, deep, pays, spends }) => ({
     region,
     order,
-    spends,
+    pays,
     convention: closed
       ? { parameters: parameters | RSP_BIT, results, changes: changes & ~RSP_BIT, deep, spends }
       : null,
@@ -161,6 +167,7 @@ function draft(region: Region, spendsItself: (region: Region, order: Order) => b
     results: 0,
     changes,
     deep: false,
+    pays: open,
     spends: spendsItself(region, order),
   };
 }
@@ -194,6 +201,31 @@ function markDeep(all: readonly Draft[], known: (address: GuestAddress) => Draft
     one.deep = true;
     return true;
   });
+}
+
+/**
+ * Functions that call what is not known, call themselves, or are long with all that they call: each of them pays when it
+ * is entered, so that no tree of calls goes on for ages.
+ */
+function markPaying(all: readonly Draft[], known: (address: GuestAddress) => Draft | undefined): void {
+  const unpaid = new Map<Draft, number>();
+  const visit = (one: Draft): number => {
+    // Of a function that is still being looked at, this stays: a cycle is paid for where it closes.
+    unpaid.set(one, Number.POSITIVE_INFINITY);
+    let sum = one.order.blocks.reduce((n, { nodes }) => n + nodes.length, 0);
+    for (const target of [...one.calls, ...one.tails]) {
+      const callee = known(target);
+      sum += callee === undefined ? Number.POSITIVE_INFINITY : (unpaid.get(callee) ?? visit(callee));
+    }
+    if (sum > MOST_UNPAID) one.pays = true;
+    if (one.pays) {
+      one.spends = true;
+      sum = 0;
+    }
+    unpaid.set(one, sum);
+    return sum;
+  };
+  for (const one of all) if (!unpaid.has(one)) visit(one);
 }
 
 /** One round for what a function takes, and what those that it calls have to return. */

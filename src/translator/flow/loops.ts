@@ -15,11 +15,75 @@ export function loopBody(order: Order, header: number): ReadonlySet<Block> {
   return body;
 }
 
+/** Turns that cost less than so many times as much as the cheapest are not told apart. */
+const ALIKE = 4;
+
+/** What turns of loops, and a way through a region, cost in fuel. */
+export class Costs {
+  /** By place: instructions in blocks that come earlier. */
+  readonly #before: readonly number[];
+  /** By place: of a header, what its cheaper turns cost. */
+  readonly #least: readonly number[];
+  /** By place: of a header, whether the loop comes to an end in any case, so that it need not look at the fuel. */
+  readonly #ends: readonly boolean[];
+
+  /** @param areChecked whether accesses are, so that what moves through memory comes to an end */
+  constructor(
+    private readonly order: Order,
+    areChecked: boolean,
+  ) {
+    const before = [0];
+    for (const { nodes } of order.blocks) before.push(before[before.length - 1] + nodes.length);
+    this.#before = before;
+    this.#least = order.blocks.map((_, place) => {
+      if (!order.isLoopHeader[place]) return 0;
+      const latches = order.predecessors[place].filter((from) => order.place[from.id] >= place);
+      const costs = latches.map((from) => this.#by(from, place));
+      const cheap = ALIKE * Math.min(...costs);
+      return Math.max(...costs.filter((cost) => cost <= cheap));
+    });
+    this.#ends = order.isLoopHeader.map((isHeader, place) => isHeader && areChecked && endsByChecks(order, place));
+  }
+
+  /** Instructions on the shortest way through the whole region. */
+  through(): number {
+    const { blocks, place } = this.order;
+    const rest = new Array<number>(blocks.length).fill(0);
+    for (let at = blocks.length - 1; at >= 0; at--) {
+      // Back to a header is no way through.
+      const forward = blocks[at].successors.filter((target) => target === null || place[target.id] > at);
+      const ways = forward.map((target) => (target === null ? 0 : rest[place[target.id]]));
+      rest[at] = blocks[at].nodes.length + (ways.length === 0 ? 0 : Math.min(...ways));
+    }
+    return Math.max(1, rest[0]);
+  }
+
+  endsByItself(header: number): boolean {
+    return this.#ends[header];
+  }
+
+  /** What to spend at a loop's header. */
+  least(header: number): number {
+    return this.#least[header];
+  }
+
+  /** What an edge back to a loop's header costs besides, 0 for other edges. */
+  beyondLeast(from: Block, target: Block): number {
+    const header = this.order.place[target.id];
+    const isBack = header <= this.order.place[from.id];
+    return isBack ? Math.max(0, this.#by(from, header) - this.#least[header]) : 0;
+  }
+
+  #by(from: Block, header: number): number {
+    return Math.max(1, this.#before[this.order.place[from.id] + 1] - this.#before[header]);
+  }
+}
+
 /**
  * Whether a loop comes to an end by itself because of the checks on its accesses: each turn moves some register on, always
  * in the same direction, and accesses memory right at it. Guest memory is 2 GiB, so that is how many turns there can be.
  */
-export function endsByChecks(order: Order, header: number): boolean {
+function endsByChecks(order: Order, header: number): boolean {
   const body = loopBody(order, header);
   const latches = order.predecessors[header].filter((from) => order.place[from.id] >= header);
   const everyTurn = [...body].filter((block) => latches.every((latch) => dominates(order, block, latch)));
