@@ -3,7 +3,16 @@ import { FindingCollector } from "../findings/collector.js";
 import { LinuxDriver } from "../linux/driver.js";
 import { Machine } from "../machine.js";
 import { ExitStatus, KorralError, UsageError } from "../util/errors.js";
-import { type ClientSpec, Clients, checkNames, checkOutputs, clientFigures, clientFiles, describeClient, parseClient } from "./client.js";
+import {
+  type ClientSpec,
+  Clients,
+  checkNames,
+  checkOutputs,
+  clientFigures,
+  clientFiles,
+  describeClient,
+  parseClient,
+} from "./client.js";
 import { parseDuration } from "./duration.js";
 import { takeInterrupt } from "./interrupt.js";
 import { KERNEL_HELP, KERNEL_OPTION, kernelFor } from "./kernel-module.js";
@@ -36,7 +45,11 @@ export function addRun(program: Command): void {
     .argument("[param=value...]", "parameters of the module")
     .option("--device <MODEL,key=value>", "the device (default: the model that the driver binds to)")
     .option("--netdev <pcap,rx=F,tx=F | stream,… | dgram,…>", "where the wire leads to (default: nowhere)")
-    .option("--client <NAME,filter=EXPR,out=F,send=F,post=N,ip=ADDRESS/PREFIX>", "who receives and sends; repeatable", collect)
+    .option(
+      "--client <NAME,filter=EXPR,out=F,send=F,post=N,ip=ADDRESS/PREFIX>",
+      "who receives and sends; repeatable",
+      collect,
+    )
     .option(KERNEL_OPTION, KERNEL_HELP)
     .option("--duration <time>", "end after so long")
     .option("--packets <n>", "end after so many frames, received and sent")
@@ -235,7 +248,10 @@ function planOf(given: string, params: readonly string[], options: RunOptions): 
   const clients = (options.client ?? [DEFAULT_CLIENT]).map(parseClient);
   checkNames("run", clients);
   const files = [filesOf(netdev), clientFiles(clients)];
-  checkOutputs("run", files.flatMap(({ outputs }) => outputs));
+  checkOutputs(
+    "run",
+    files.flatMap(({ outputs }) => outputs),
+  );
   if (options.checks !== "on" && options.checks !== "off") {
     throw new UsageError("run: --checks is on or off");
   }
@@ -252,7 +268,11 @@ function planOf(given: string, params: readonly string[], options: RunOptions): 
     seed: wholeNumber("--seed", options.seed),
     pinBound: options.pinBound === undefined ? null : wholeNumber("--pin-bound", options.pinBound),
     checks: options.checks === "on",
-    hasInputs: hasReplay || hasSender || isInteractive(netdev) || (options.duration === undefined && options.packets === undefined),
+    hasInputs:
+      hasReplay ||
+      hasSender ||
+      isInteractive(netdev) ||
+      (options.duration === undefined && options.packets === undefined),
   };
 }
 

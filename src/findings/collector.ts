@@ -1,7 +1,7 @@
-import type { DmaFault } from "../bus/io-mmu.js";
-import type { DeviceViolation } from "../bus/pci-bus.js";
+import type { Clock } from "../bus/clock.js";
+import type { DmaFault, IoMmu } from "../bus/io-mmu.js";
+import type { DeviceViolation, PciBus } from "../bus/pci-bus.js";
 import type { LinuxDomain } from "../linux/domain.js";
-import type { Machine } from "../machine.js";
 import { DmaAccess } from "../memory/pin.js";
 import { GuestFailure } from "../translator/sandbox.js";
 
@@ -23,6 +23,13 @@ export interface Finding {
   count: number;
 }
 
+/** The machine that is listened to. */
+export interface ObservedMachine {
+  readonly iommu: IoMmu;
+  readonly pci: PciBus;
+  readonly clock: Clock;
+}
+
 const MOST_FINDINGS = 1000;
 
 /** Listens to a machine and its Linux domains, and keeps what was wrong: each thing at one place once. */
@@ -30,8 +37,9 @@ export class FindingCollector {
   readonly findings: Finding[] = [];
   onFinding: (finding: Finding) => void = () => {};
   readonly #known = new Map<string, Finding>();
+  #domain: LinuxDomain | null = null;
 
-  constructor(private readonly machine: Machine) {
+  constructor(private readonly machine: ObservedMachine) {
     machine.iommu.events.on("fault", (fault) => this.#dmaFault(fault));
     machine.pci.events.on("violation", (violation) => this.#violation(violation));
   }
@@ -41,18 +49,24 @@ export class FindingCollector {
     const { services } = domain;
     this.#domain = domain;
     services.events.on("memory", ({ rule, message, site }) => this.#add(rule, message, site, domain, null));
-    services.dma.events.on("misuse", ({ rule, message, site, device }) => this.#add(rule, message, site, domain, device));
+    services.dma.events.on("misuse", ({ rule, message, site, device }) =>
+      this.#add(rule, message, site, domain, device),
+    );
     services.pci.events.on("stray", ({ address, size, write, symbol }) => {
       const what = write ? "writes" : "reads";
-      this.#add("mmio-stray", `${what} ${size} bytes at bus address 0x${address.toString(16)}, where no registers are mapped`, symbol, domain, null);
+      this.#add(
+        "mmio-stray",
+        `${what} ${size} bytes at bus address 0x${address.toString(16)}, where no registers are mapped`,
+        symbol,
+        domain,
+        null,
+      );
     });
     services.execution.events.on("warning", ({ file, line, symbol, backtrace }) => {
       this.#add("kernel-warning", `WARN at ${file}:${line}`, symbol, domain, null, backtrace);
     });
     services.execution.events.on("refusedAccess", (failure) => this.failure(failure, domain));
   }
-
-  #domain: LinuxDomain | null = null;
 
   /** What a domain died of. */
   failure(error: unknown, domain: LinuxDomain): void {
@@ -67,7 +81,10 @@ export class FindingCollector {
 
   #dmaFault({ device, reason, address, length, access, mapping }: DmaFault): void {
     const verb = access === DmaAccess.read ? "reads" : "writes";
-    const near = mapping === null ? "" : `; nearest mapping: ${mapping.length} bytes at 0x${mapping.address.toString(16)}, made by ${mapping.site}${mapping.unmapSite === null ? "" : ", and unmapped"}`;
+    const near =
+      mapping === null
+        ? ""
+        : `; nearest mapping: ${mapping.length} bytes at 0x${mapping.address.toString(16)}, made by ${mapping.site}${mapping.unmapSite === null ? "" : ", and unmapped"}`;
     const message = `${device} ${verb} ${length} bytes at I/O address 0x${address.toString(16)}: ${reason.replaceAll("-", " ")}${near}`;
     this.#add(`dma-${reason}`, message, mapping?.site ?? "", this.#domain, device);
   }

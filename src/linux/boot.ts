@@ -1,7 +1,7 @@
 import { Shadow } from "../translator/shadow.js";
 import type { GuestAddress } from "../util/guest-address.js";
 import { Guest } from "./guest.js";
-import { PERCPU, PHYSICAL_BASE, VMEMMAP, VMALLOC } from "./layout.js";
+import { PERCPU, PHYSICAL_BASE, VMALLOC, VMEMMAP } from "./layout.js";
 import type { Services } from "./services.js";
 
 /** `enum system_states`: running. */

@@ -7,7 +7,7 @@ import { Shadow } from "../translator/shadow.js";
 import { type FrameNumber, type IoAddress, PAGE_MASK, PAGE_SHIFT } from "../util/brand.js";
 import { KorralError } from "../util/errors.js";
 import { EventSource } from "../util/events.js";
-import { type GuestAddress, formatGuestAddress } from "../util/guest-address.js";
+import { formatGuestAddress, type GuestAddress } from "../util/guest-address.js";
 import type { Guest } from "./guest.js";
 import type { LentFrames, LentRefusal } from "./lent-frames.js";
 
@@ -302,4 +302,3 @@ function accessOf(direction: number): PinAccess | null {
 }
 
 const hex = (value: number): string => `0x${value.toString(16)}`;
-

@@ -17,10 +17,21 @@ import { Formatter } from "./format.js";
 import { Guest } from "./guest.js";
 import { Heap } from "./heap.js";
 import type { KernelImage } from "./image.js";
-import { JumpLabels } from "./jump-labels.js";
 import { Initcalls } from "./initcalls.js";
 import { Interrupts } from "./interrupts.js";
-import { LOW_MEMORY_ALIGNMENT, LOW_MEMORY_END, PERCPU, PERCPU_BYTES, STACKS, STACKS_END, VMALLOC, VMALLOC_END, VMEMMAP, VMEMMAP_END } from "./layout.js";
+import { JumpLabels } from "./jump-labels.js";
+import {
+  LOW_MEMORY_ALIGNMENT,
+  LOW_MEMORY_END,
+  PERCPU,
+  PERCPU_BYTES,
+  STACKS,
+  STACKS_END,
+  VMALLOC,
+  VMALLOC_END,
+  VMEMMAP,
+  VMEMMAP_END,
+} from "./layout.js";
 import { LentFrames } from "./lent-frames.js";
 import { MessageInterrupts } from "./message-interrupts.js";
 import { type LinuxModule, ModuleLoader } from "./modules.js";
@@ -124,7 +135,12 @@ export class LinuxDomain {
     const start = Math.ceil(image.end / LOW_MEMORY_ALIGNMENT) * LOW_MEMORY_ALIGNMENT;
     let pagesBottom = (): GuestAddress => LOW_MEMORY_END;
     let reveal = (_address: GuestAddress, _bytes: number): void => {};
-    const heap = new Heap(guest, start as GuestAddress, () => pagesBottom(), (a, b) => reveal(a, b));
+    const heap = new Heap(
+      guest,
+      start as GuestAddress,
+      () => pagesBottom(),
+      (a, b) => reveal(a, b),
+    );
     const pages = new PageAllocator(guest, LOW_MEMORY_END, () => heap.top);
     pagesBottom = () => pages.bottom;
     reveal = (address, bytes) => pages.reveal(address, bytes);
@@ -213,7 +229,11 @@ export class LinuxDomain {
       pci.configWrite(c.int(1), c.int(2), c.int(3), c.unsigned(4));
       return 0;
     });
-    pci.scan(read, write, this.function("dma sync", () => undefined));
+    pci.scan(
+      read,
+      write,
+      this.function("dma sync", () => undefined),
+    );
   }
 
   /** A function of the host that the kernel can call. */

@@ -137,7 +137,9 @@ export class LinuxDriver {
   /** The network devices that hang on the device. */
   networkDevices(): NetDevice[] {
     const { pci } = this.domain.services;
-    return NetDevice.all(this.domain).filter(({ parent }) => parent !== 0 && pci.functionOf(parent) === this.pciFunction);
+    return NetDevice.all(this.domain).filter(
+      ({ parent }) => parent !== 0 && pci.functionOf(parent) === this.pciFunction,
+    );
   }
 
   /** Brings the network device up and serves the driver's endpoint. @throws DriverFailedError, NetDeviceError */
@@ -171,7 +173,8 @@ export class LinuxDriver {
   /** Takes the network device down, unloads all modules, and says what they left behind. */
   async unload(): Promise<Leftovers> {
     const { machine, domain } = this;
-    if (domain.dead === null && this.network !== null) await machine.run(this.network.device.down(), "network device down");
+    if (domain.dead === null && this.network !== null)
+      await machine.run(this.network.device.down(), "network device down");
     for (const module of [...this.#modules].reverse()) {
       if (domain.dead !== null) break;
       await machine.run(domain.unload(module), `unloading ${module.name}`);

@@ -67,9 +67,10 @@ export class Execution {
   call(target: GuestAddress | string, ...args: readonly (number | bigint)[]): GuestAddress {
     const { guest, depth } = this;
     const { cpu } = guest.sandbox;
-    if (depth >= DEEPEST) throw new KorralError("calls-nested", "seams call the kernel, which calls seams, too deep", 1);
+    if (depth >= DEEPEST)
+      throw new KorralError("calls-nested", "seams call the kernel, which calls seams, too deep", 1);
     const saved = depth === 0 ? null : this.#save(depth);
-    let sp = saved === null ? this.stackTop : (cpu.generalAddress(RSP) - STACK_GAP);
+    let sp = saved === null ? this.stackTop : cpu.generalAddress(RSP) - STACK_GAP;
     const onStack = Math.max(0, args.length - ARGUMENTS.length);
     sp = Math.floor(sp / 16) * 16 - 16 * Math.ceil(onStack / 2) - 8;
     for (let i = 0; i < args.length; i++) {

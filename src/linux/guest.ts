@@ -1,11 +1,10 @@
 import { BtfKind } from "../formats/btf.js";
-import { SHADOW } from "../translator/guest-space.js";
 import type { GuestMemory } from "../translator/guest-memory.js";
+import { isMappable, SHADOW, wasmOffset } from "../translator/guest-space.js";
 import { GuestFailure, type Sandbox } from "../translator/sandbox.js";
 import { Shadow } from "../translator/shadow.js";
 import { UnsupportedError } from "../util/errors.js";
 import { formatGuestAddress, type GuestAddress, guestAddress } from "../util/guest-address.js";
-import { isMappable, wasmOffset } from "../translator/guest-space.js";
 import type { KernelImage } from "./image.js";
 
 const latin1 = new TextDecoder("latin1");

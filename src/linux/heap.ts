@@ -12,6 +12,8 @@ const QUARANTINE = 64;
 /** Above this, allocations are of whole pages. */
 const LARGEST_SMALL = 32_768;
 const PAGE = 4096;
+/** Taken items of a queue that are kept until they are cut off together. */
+const LONGEST_HEAD = 4096;
 /** Small slots are cut out of pieces of this size. */
 const CHUNK = 0x10000;
 
@@ -43,7 +45,10 @@ class Queue {
 
   shift(): number {
     const item = this.#items[this.#head++];
-    if (this.#head > 4096) this.#items.splice(0, this.#head), (this.#head = 0);
+    if (this.#head > LONGEST_HEAD) {
+      this.#items.splice(0, this.#head);
+      this.#head = 0;
+    }
     return item;
   }
 }

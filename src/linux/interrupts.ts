@@ -183,7 +183,8 @@ export class Interrupts {
     let claimed = false;
     try {
       for (const action of [...irq.actions]) {
-        const answer = action.handler === 0 ? IRQ_WAKE_THREAD : execution.call(action.handler, irq.number, action.device);
+        const answer =
+          action.handler === 0 ? IRQ_WAKE_THREAD : execution.call(action.handler, irq.number, action.device);
         if ((answer & IRQ_WAKE_THREAD) !== 0 && action.threadFunction !== 0) this.#wakeThread(irq, action);
         claimed ||= (answer & (IRQ_HANDLED | IRQ_WAKE_THREAD)) !== 0;
       }

@@ -70,9 +70,10 @@ export class JumpLabels {
 
   #entry(at: GuestAddress): [key: GuestAddress, entry: Entry] {
     const { guest } = this;
-    const relative = (offset: number): GuestAddress => (at + offset + (guest.read((at + offset) as GuestAddress, 4) | 0)) as GuestAddress;
+    const relative = (offset: number): GuestAddress =>
+      (at + offset + (guest.read((at + offset) as GuestAddress, 4) | 0)) as GuestAddress;
     const word = at + KEY_OFFSET + guest.pointer((at + KEY_OFFSET) as GuestAddress);
-    const flags = ((word % 4) + 4) % 4 & KEY_FLAGS;
+    const flags = (((word % 4) + 4) % 4) & KEY_FLAGS;
     const entry = { code: relative(0), target: relative(4), branch: (flags & IS_BRANCH) !== 0 };
     return [(word - flags) as GuestAddress, entry];
   }

@@ -1,5 +1,5 @@
-import type { PinAccess } from "../memory/pin.js";
 import { pagesSpanned } from "../memory/physical-memory.js";
+import type { PinAccess } from "../memory/pin.js";
 import { Shadow } from "../translator/shadow.js";
 import { type FrameNumber, PAGE_MASK, PAGE_SHIFT } from "../util/brand.js";
 import { KorralError } from "../util/errors.js";

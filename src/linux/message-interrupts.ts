@@ -52,7 +52,12 @@ export class MessageInterrupts {
     });
     this.#allocations.set(fn, { kind, vectors, capability });
     if (kind === "msi") this.#programMsi(fn, capability, vectors[0].line.vector);
-    else this.#programMsiX(fn, capability, vectors.map(({ line }) => line.vector));
+    else
+      this.#programMsiX(
+        fn,
+        capability,
+        vectors.map(({ line }) => line.vector),
+      );
     this.#flag(fn, kind, true);
     return vectors.map(({ irq }) => irq);
   }

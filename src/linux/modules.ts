@@ -96,7 +96,10 @@ export class ModuleLoader {
     guest.field("module.state").set(descriptor, MODULE_STATE_COMING);
     guest.field("module.refcnt.counter").set(descriptor, 1);
     const kobject = guest.offset("module.mkobj") + guest.offset("module_kobject.kobj");
-    guest.setPointer((descriptor + guest.offset("module.mkobj") + guest.offset("module_kobject.mod")) as GuestAddress, descriptor);
+    guest.setPointer(
+      (descriptor + guest.offset("module.mkobj") + guest.offset("module_kobject.mod")) as GuestAddress,
+      descriptor,
+    );
     const at = (descriptor + kobject) as GuestAddress;
     guest.field("kobject.kset").set(at, guest.pointer(guest.symbol("module_kset")));
     for (const list of ["module.source_list", "module.target_list", "module.list"]) {
@@ -233,4 +236,3 @@ function checkParameters(file: KernelModule, name: string, parameters: Readonly<
     throw new UsageError(`${name} has no parameter ${given}: ${hint}`, "module-parameter");
   }
 }
-

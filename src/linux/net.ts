@@ -124,7 +124,9 @@ export class NetDevice {
   }
 
   get name(): string {
-    return this.#guest.text((this.address + this.#guest.offset("net_device.name")) as GuestAddress).slice(0, NAME_BYTES);
+    return this.#guest
+      .text((this.address + this.#guest.offset("net_device.name")) as GuestAddress)
+      .slice(0, NAME_BYTES);
   }
 
   get macAddress(): Uint8Array {
@@ -140,7 +142,10 @@ export class NetDevice {
   }
 
   get linkUp(): boolean {
-    return this.isUp && (this.#guest.read((this.address + this.#state.offset) as GuestAddress, 4) & LINK_STATE_NOCARRIER) === 0;
+    return (
+      this.isUp &&
+      (this.#guest.read((this.address + this.#state.offset) as GuestAddress, 4) & LINK_STATE_NOCARRIER) === 0
+    );
   }
 
   /** The `struct device` that it hangs on. */
@@ -225,9 +230,12 @@ export class NetDevice {
     const guest = this.#guest;
     const at = domain.services.heap.allocate(guest.sizeOf("rtnl_link_stats64"));
     try {
-      await domain.script<number>("statistics", (function* (): Script<number> {
-        return yield ["dev_get_stats", address, at];
-      })());
+      await domain.script<number>(
+        "statistics",
+        (function* (): Script<number> {
+          return yield ["dev_get_stats", address, at];
+        })(),
+      );
       const get = (name: string): number => guest.field(`rtnl_link_stats64.${name}`).get(at);
       return {
         rxPackets: get("rx_packets"),
@@ -246,7 +254,10 @@ export class NetDevice {
 
   /** Whether the adapter gathers a frame from pieces. */
   get gathers(): boolean {
-    return (this.#guest.read((this.address + this.#guest.offset("net_device.features")) as GuestAddress, 4) & NETIF_F_SG) !== 0;
+    return (
+      (this.#guest.read((this.address + this.#guest.offset("net_device.features")) as GuestAddress, 4) & NETIF_F_SG) !==
+      0
+    );
   }
 
   /** Hands a copy of a frame to the driver. */
@@ -445,4 +456,3 @@ function skbFields(guest: Guest): SkbFields {
     vlanPresent: present < 0 ? null : { byte: present >> 3, bit: present & 7 },
   };
 }
-

@@ -1,7 +1,7 @@
 import { SHADOW } from "../translator/guest-space.js";
 import { Shadow } from "../translator/shadow.js";
 import type { GuestAddress } from "../util/guest-address.js";
-import { type Field, Guest } from "./guest.js";
+import type { Field, Guest } from "./guest.js";
 import { HeapExhaustedError } from "./heap.js";
 import { physicalOf, VMEMMAP, VMEMMAP_END, virtualOf } from "./layout.js";
 

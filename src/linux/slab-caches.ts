@@ -6,7 +6,7 @@ import type { Heap } from "./heap.js";
 interface Cache {
   readonly name: string;
   readonly size: number;
-  readonly constructor: GuestAddress;
+  readonly initialise: GuestAddress;
   live: number;
 }
 
@@ -20,9 +20,9 @@ export class SlabCaches {
     private readonly execution: Execution,
   ) {}
 
-  create(name: string, size: number, constructor: GuestAddress): GuestAddress {
+  create(name: string, size: number, initialise: GuestAddress): GuestAddress {
     const cache = this.heap.allocate(this.guest.sizeOf("kmem_cache"));
-    this.#caches.set(cache, { name, size, constructor, live: 0 });
+    this.#caches.set(cache, { name, size, initialise, live: 0 });
     this.guest.field("kmem_cache.object_size").set(cache, size);
     this.guest.field("kmem_cache.size").set(cache, size);
     return cache;
@@ -51,7 +51,7 @@ export class SlabCaches {
     if (known === undefined) return 0 as GuestAddress;
     const address = this.heap.allocate(known.size);
     known.live++;
-    if (known.constructor !== 0) this.execution.call(known.constructor, address);
+    if (known.initialise !== 0) this.execution.call(known.initialise, address);
     return address;
   }
 

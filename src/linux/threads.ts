@@ -71,9 +71,7 @@ export class Threads {
     this.#idleTask = guest.symbol("init_task");
     const hot = percpu.has("pcpu_hot") ? percpu.address("pcpu_hot") : null;
     this.#currentTask =
-      hot === null
-        ? percpu.address("current_task")
-        : ((hot + guest.offset("pcpu_hot.current_task")) as GuestAddress);
+      hot === null ? percpu.address("current_task") : ((hot + guest.offset("pcpu_hot.current_task")) as GuestAddress);
     this.#preemptCount =
       hot === null
         ? percpu.address("__preempt_count")

@@ -64,7 +64,7 @@ export class Time {
 
   get jiffies(): number {
     // As unsigned 32-bit numbers start, with the carry into the upper half kept.
-    return (INITIAL_SECONDS * this.hz) + 2 ** 32 + Math.floor((this.now() * this.hz) / SECOND);
+    return INITIAL_SECONDS * this.hz + 2 ** 32 + Math.floor((this.now() * this.hz) / SECOND);
   }
 
   /** Machine time at which a number of jiffies is reached. */

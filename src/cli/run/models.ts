@@ -22,6 +22,8 @@ export interface DeviceChoice {
   readonly kind: "network";
   /** What asks for drivers: the PCI function, and what is behind it. */
   readonly aliases: readonly string[];
+  /** Modules of the buses that are behind the PCI function. */
+  readonly buses: readonly string[];
   readonly make: (surroundings: ModelSurroundings) => DeviceFactory<PciDevice>;
 }
 
@@ -40,6 +42,7 @@ const MODELS: readonly Model[] = [
     keys: ["mac"],
     choose: (values, text) => ({
       aliases: [alias(0x8086, 0x100e, 0x8086, 0x001e)],
+      buses: [],
       make: (surroundings) => (host) => new I82540em(host, withAddress(surroundings, values, text)),
     }),
   },
@@ -50,6 +53,7 @@ const MODELS: readonly Model[] = [
       const revision = numberOf(values, "rev", REALTEK_C_PLUS, text);
       return {
         aliases: [alias(0x10ec, 0x8139, 0x10ec, 0x8139)],
+        buses: [],
         make: (surroundings) => (host) => new Rtl8139(host, { ...withAddress(surroundings, values, text), revision }),
       };
     },
@@ -59,6 +63,7 @@ const MODELS: readonly Model[] = [
     keys: ["mac"],
     choose: (values, text) => ({
       aliases: [alias(0x1022, 0x2000, 0x0000, 0x0000)],
+      buses: [],
       make: (surroundings) => (host) => new Pcnet(host, withAddress(surroundings, values, text)),
     }),
   },
@@ -71,6 +76,7 @@ const MODELS: readonly Model[] = [
       const mtu = values.has("mtu") ? numberOf(values, "mtu", 1500, text) : undefined;
       return {
         aliases: [alias(0x1af4, 0x1041, 0x1af4, 0x1100), "virtio:d00000001v00001AF4"],
+        buses: ["virtio_pci"],
         make: (surroundings) => (host) =>
           new VirtioNet(host, {
             ...withAddress(surroundings, values, text),
@@ -119,9 +125,9 @@ export function modelFor(driver: string, aliases: readonly string[]): DeviceChoi
 
 /** Modules besides the driver that a device asks for: those of the buses between. */
 export function busModules(kernel: KernelPackage, choice: DeviceChoice, driverAliases: readonly string[]): string[] {
-  return choice.aliases
-    .filter((one) => !driverAliases.some((pattern) => matchesAlias(pattern, one)))
-    .flatMap((one) => [...kernel.modulesFor(one), ...kernel.builtin.modulesFor(one)].slice(0, 1));
+  const [pci] = choice.aliases;
+  if (driverAliases.some((pattern) => matchesAlias(pattern, pci))) return [];
+  return choice.buses.filter((name) => kernel.has(name) || kernel.builtin.has(name));
 }
 
 function alias(vendor: number, device: number, subsystemVendor: number, subsystemDevice: number): string {

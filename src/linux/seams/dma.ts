@@ -94,20 +94,24 @@ export const dmaSeams: SeamFile = ({ guest, dma, lent, pages, pci }) => {
     return mapped;
   };
 
-  const sync = (toDevice: boolean) => (c: Call): undefined => {
-    const context = contextOf(c.pointer(0));
-    if (context !== null) dma.sync(context, c.size(1), c.size(2), c.int(3), toDevice);
-    return undefined;
-  };
+  const sync =
+    (toDevice: boolean) =>
+    (c: Call): undefined => {
+      const context = contextOf(c.pointer(0));
+      if (context !== null) dma.sync(context, c.size(1), c.size(2), c.int(3), toDevice);
+      return undefined;
+    };
 
-  const syncList = (toDevice: boolean) => (c: Call): undefined => {
-    const context = contextOf(c.pointer(0));
-    if (context === null) return undefined;
-    for (const entry of entries(c.pointer(1), c.int(2))) {
-      dma.sync(context, sg.address.get(entry), sg.dmaLength.get(entry), c.int(3), toDevice);
-    }
-    return undefined;
-  };
+  const syncList =
+    (toDevice: boolean) =>
+    (c: Call): undefined => {
+      const context = contextOf(c.pointer(0));
+      if (context === null) return undefined;
+      for (const entry of entries(c.pointer(1), c.int(2))) {
+        dma.sync(context, sg.address.get(entry), sg.dmaLength.get(entry), c.int(3), toDevice);
+      }
+      return undefined;
+    };
 
   const orderOf = (size: number): number => Math.max(0, Math.ceil(Math.log2(Math.ceil(size / PAGE))));
 
@@ -134,26 +138,62 @@ export const dmaSeams: SeamFile = ({ guest, dma, lent, pages, pci }) => {
   };
 
   return [
-    seam(`dma_addr_t (struct device *, struct page *, size_t, size_t, ${DIRECTION}, unsigned long)`, "dma_map_page_attrs", (c) => {
-      return mapBytes(c.pointer(0), c.pointer(1), c.size(2), c.size(3), c.int(4), c.size(5), "single");
-    }),
+    seam(
+      `dma_addr_t (struct device *, struct page *, size_t, size_t, ${DIRECTION}, unsigned long)`,
+      "dma_map_page_attrs",
+      (c) => {
+        return mapBytes(c.pointer(0), c.pointer(1), c.size(2), c.size(3), c.int(4), c.size(5), "single");
+      },
+    ),
     seam(`void (struct device *, dma_addr_t, size_t, ${DIRECTION}, unsigned long)`, "dma_unmap_page_attrs", (c) => {
       const context = contextOf(c.pointer(0));
       if (context !== null) dma.unmap(context, c.size(1), c.size(2), c.int(3));
       return undefined;
     }),
-    seam(`int (struct device *, struct scatterlist *, int, ${DIRECTION}, unsigned long)`, "__dma_map_sg_attrs", mapList),
-    seam(`void (struct device *, struct scatterlist *, int, ${DIRECTION}, unsigned long)`, "dma_unmap_sg_attrs", (c) => {
-      const context = contextOf(c.pointer(0));
-      if (context !== null) unmapList(context, c.pointer(1), c.int(2), c.int(3));
-      return undefined;
-    }),
-    seam(`dma_addr_t (struct device *, phys_addr_t, size_t, ${DIRECTION}, unsigned long)`, "dma_map_resource", () => DMA_MAPPING_ERROR),
-    seam(`void (struct device *, dma_addr_t, size_t, ${DIRECTION}, unsigned long)`, "dma_unmap_resource", () => undefined),
-    seam(`void (struct device *, dma_addr_t, size_t, ${DIRECTION})`, "dma_sync_single_for_cpu __dma_sync_single_for_cpu", sync(false)),
-    seam(`void (struct device *, dma_addr_t, size_t, ${DIRECTION})`, "dma_sync_single_for_device __dma_sync_single_for_device", sync(true)),
-    seam(`void (struct device *, struct scatterlist *, int, ${DIRECTION})`, "dma_sync_sg_for_cpu __dma_sync_sg_for_cpu", syncList(false)),
-    seam(`void (struct device *, struct scatterlist *, int, ${DIRECTION})`, "dma_sync_sg_for_device __dma_sync_sg_for_device", syncList(true)),
+    seam(
+      `int (struct device *, struct scatterlist *, int, ${DIRECTION}, unsigned long)`,
+      "__dma_map_sg_attrs",
+      mapList,
+    ),
+    seam(
+      `void (struct device *, struct scatterlist *, int, ${DIRECTION}, unsigned long)`,
+      "dma_unmap_sg_attrs",
+      (c) => {
+        const context = contextOf(c.pointer(0));
+        if (context !== null) unmapList(context, c.pointer(1), c.int(2), c.int(3));
+        return undefined;
+      },
+    ),
+    seam(
+      `dma_addr_t (struct device *, phys_addr_t, size_t, ${DIRECTION}, unsigned long)`,
+      "dma_map_resource",
+      () => DMA_MAPPING_ERROR,
+    ),
+    seam(
+      `void (struct device *, dma_addr_t, size_t, ${DIRECTION}, unsigned long)`,
+      "dma_unmap_resource",
+      () => undefined,
+    ),
+    seam(
+      `void (struct device *, dma_addr_t, size_t, ${DIRECTION})`,
+      "dma_sync_single_for_cpu __dma_sync_single_for_cpu",
+      sync(false),
+    ),
+    seam(
+      `void (struct device *, dma_addr_t, size_t, ${DIRECTION})`,
+      "dma_sync_single_for_device __dma_sync_single_for_device",
+      sync(true),
+    ),
+    seam(
+      `void (struct device *, struct scatterlist *, int, ${DIRECTION})`,
+      "dma_sync_sg_for_cpu __dma_sync_sg_for_cpu",
+      syncList(false),
+    ),
+    seam(
+      `void (struct device *, struct scatterlist *, int, ${DIRECTION})`,
+      "dma_sync_sg_for_device __dma_sync_sg_for_device",
+      syncList(true),
+    ),
     seam("bool (struct device *, dma_addr_t)", "dma_need_sync __dma_need_sync", () => 1),
     seam("void *(struct device *, size_t, dma_addr_t *, gfp_t, unsigned long)", "dma_alloc_attrs", (c) => {
       const got = allocate(c.pointer(0), c.size(1));

@@ -7,10 +7,12 @@ const EOPNOTSUPP = 95;
 /** Where the kernel ends: user space, /proc, sysctl, netlink, firmware, randomness. Nobody is on the other side. */
 export const edgeSeams: SeamFile = ({ guest, heap, random, execution, jumpLabels }) => {
   const placeholder = (type: string) => (): number => heap.allocate(guest.hasType(type) ? guest.sizeOf(type) : 256);
-  const freed = (argument: number) => (c: Call): undefined => {
-    if (c.pointer(argument) !== 0) heap.free(c.pointer(argument));
-    return undefined;
-  };
+  const freed =
+    (argument: number) =>
+    (c: Call): undefined => {
+      if (c.pointer(argument) !== 0) heap.free(c.pointer(argument));
+      return undefined;
+    };
   const entry = placeholder("proc_dir_entry");
   const table = placeholder("ctl_table_header");
   const noFirmware = (c: Call): number => {
@@ -41,8 +43,16 @@ export const edgeSeams: SeamFile = ({ guest, heap, random, execution, jumpLabels
     seam("struct proc_dir_entry *(const char *, umode_t, struct proc_dir_entry *)", "proc_mkdir_mode", entry),
     seam("struct proc_dir_entry *(const char *, struct proc_dir_entry *, const char *)", "proc_symlink", entry),
     seam("struct proc_dir_entry *(const char *)", "proc_create_mount_point", entry),
-    seam("struct proc_dir_entry *(const char *, umode_t, struct proc_dir_entry *, const struct proc_ops *)", "proc_create", entry),
-    seam("struct proc_dir_entry *(const char *, umode_t, struct proc_dir_entry *, const struct proc_ops *, void *)", "proc_create_data", entry),
+    seam(
+      "struct proc_dir_entry *(const char *, umode_t, struct proc_dir_entry *, const struct proc_ops *)",
+      "proc_create",
+      entry,
+    ),
+    seam(
+      "struct proc_dir_entry *(const char *, umode_t, struct proc_dir_entry *, const struct proc_ops *, void *)",
+      "proc_create_data",
+      entry,
+    ),
     seam(
       "struct proc_dir_entry *(const char *, umode_t, struct proc_dir_entry *, const struct seq_operations *, unsigned int, void *)",
       "proc_create_net_data proc_create_seq_private",
@@ -67,13 +77,25 @@ export const edgeSeams: SeamFile = ({ guest, heap, random, execution, jumpLabels
       table,
     ),
     seam("struct ctl_table_header *(struct net *, const char *, struct ctl_table *)", "register_net_sysctl", table),
-    seam("struct ctl_table_header *(struct net *, const char *, struct ctl_table *, size_t)", "register_net_sysctl_sz", table),
+    seam(
+      "struct ctl_table_header *(struct net *, const char *, struct ctl_table *, size_t)",
+      "register_net_sysctl_sz",
+      table,
+    ),
     seam("void (struct ctl_table_header *)", "unregister_net_sysctl_table unregister_sysctl_table", freed(0)),
 
-    seam("struct sock *(struct net *, int, struct module *, struct netlink_kernel_cfg *)", "__netlink_kernel_create", placeholder("netlink_sock")),
+    seam(
+      "struct sock *(struct net *, int, struct module *, struct netlink_kernel_cfg *)",
+      "__netlink_kernel_create",
+      placeholder("netlink_sock"),
+    ),
     seam("void (struct sock *)", "netlink_kernel_release", freed(0)),
-    seam("int (struct sock *, struct sk_buff *, u32, unsigned int, int, gfp_t)", "nlmsg_notify", (c) => freeBuffer(c, 1)),
-    seam("void (struct sk_buff *, struct net *, u32, u32, const struct nlmsghdr *, gfp_t)", "rtnl_notify", (c) => freeBuffer(c, 0)),
+    seam("int (struct sock *, struct sk_buff *, u32, unsigned int, int, gfp_t)", "nlmsg_notify", (c) =>
+      freeBuffer(c, 1),
+    ),
+    seam("void (struct sk_buff *, struct net *, u32, u32, const struct nlmsghdr *, gfp_t)", "rtnl_notify", (c) =>
+      freeBuffer(c, 0),
+    ),
     seam("void (struct net *, u32, int)", "rtnl_set_sk_err", () => undefined),
     seam("int (struct sock *, struct sk_buff *, u32, u32, gfp_t)", "netlink_broadcast", (c) => freeBuffer(c, 1)),
     seam(
@@ -82,10 +104,20 @@ export const edgeSeams: SeamFile = ({ guest, heap, random, execution, jumpLabels
       (c) => freeBuffer(c, 1),
     ),
     seam("int (struct sock *, unsigned int)", "netlink_has_listeners", () => 0),
-    seam("int (const struct genl_family *, struct sk_buff *, u32, unsigned int)", "genlmsg_multicast_allns", (c) => freeBuffer(c, 1)),
+    seam("int (const struct genl_family *, struct sk_buff *, u32, unsigned int)", "genlmsg_multicast_allns", (c) =>
+      freeBuffer(c, 1),
+    ),
 
-    seam("int (const struct firmware **, const char *, struct device *)", "request_firmware firmware_request_nowarn request_firmware_direct firmware_request_platform", noFirmware),
-    seam("int (const struct firmware **, const char *, struct device *, void *, size_t)", "request_firmware_into_buf", noFirmware),
+    seam(
+      "int (const struct firmware **, const char *, struct device *)",
+      "request_firmware firmware_request_nowarn request_firmware_direct firmware_request_platform",
+      noFirmware,
+    ),
+    seam(
+      "int (const struct firmware **, const char *, struct device *, void *, size_t)",
+      "request_firmware_into_buf",
+      noFirmware,
+    ),
     seam(
       "int (struct module *, bool, const char *, struct device *, gfp_t, void *, void (*)(const struct firmware *, void *))",
       "request_firmware_nowait",

@@ -22,7 +22,7 @@ export const interruptSeams: SeamFile = ({ guest, interrupts, messages, pci, thr
       if (count < least || count === 0) continue;
       const numbers = messages.allocate(fn, kind, count);
       if (numbers.length === 0) continue;
-      if (kind === "msi") guest.field("pci_dev.irq").set(fn.device ?? fn.irq as never, numbers[0]);
+      if (kind === "msi") guest.field("pci_dev.irq").set(fn.device ?? (fn.irq as never), numbers[0]);
       return count;
     }
     return (flags & PCI_IRQ_INTX) !== 0 && least <= 1 ? 1 : -ENOSPC;
@@ -93,7 +93,9 @@ export const interruptSeams: SeamFile = ({ guest, interrupts, messages, pci, thr
     seam("int (struct pci_dev *, unsigned int, unsigned int, unsigned int)", "pci_alloc_irq_vectors", (c) =>
       allocate(c.pointer(0), c.int(1), c.int(2), c.int(3)),
     ),
-    seam("void (struct pci_dev *)", "pci_free_irq_vectors pci_disable_msi pci_disable_msix", (c) => release(c.pointer(0))),
+    seam("void (struct pci_dev *)", "pci_free_irq_vectors pci_disable_msi pci_disable_msix", (c) =>
+      release(c.pointer(0)),
+    ),
     seam("int (struct pci_dev *, unsigned int)", "pci_irq_vector", (c) => {
       const fn = pci.functionAt(c.pointer(0));
       if (fn === null) return -EINVAL;
@@ -105,25 +107,21 @@ export const interruptSeams: SeamFile = ({ guest, interrupts, messages, pci, thr
       const got = allocate(c.pointer(0), 1, 1, PCI_IRQ_MSI);
       return got < 0 ? got : 0;
     }),
-    seam(
-      ["int (struct pci_dev *, int, int, struct irq_affinity *)"],
-      "__pci_enable_msi_range",
-      (c) => allocate(c.pointer(0), c.int(1), c.int(2), PCI_IRQ_MSI),
+    seam(["int (struct pci_dev *, int, int, struct irq_affinity *)"], "__pci_enable_msi_range", (c) =>
+      allocate(c.pointer(0), c.int(1), c.int(2), PCI_IRQ_MSI),
     ),
-    seam(
-      ["int (struct pci_dev *, struct msix_entry *, int, int)"],
-      "pci_enable_msix_range",
-      (c) => {
-        const count = allocate(c.pointer(0), c.int(2), c.int(3), PCI_IRQ_MSIX);
-        const entries = c.pointer(1);
-        const fn = pci.functionAt(c.pointer(0));
-        if (count <= 0 || entries === 0 || fn === null) return count;
-        const size = guest.sizeOf("msix_entry");
-        const vector = guest.field("msix_entry.vector");
-        for (let i = 0; i < count; i++) vector.set((entries + i * size) as never, messages.irqOf(fn, i));
-        return count;
-      },
+    seam(["int (struct pci_dev *, struct msix_entry *, int, int)"], "pci_enable_msix_range", (c) => {
+      const count = allocate(c.pointer(0), c.int(2), c.int(3), PCI_IRQ_MSIX);
+      const entries = c.pointer(1);
+      const fn = pci.functionAt(c.pointer(0));
+      if (count <= 0 || entries === 0 || fn === null) return count;
+      const size = guest.sizeOf("msix_entry");
+      const vector = guest.field("msix_entry.vector");
+      for (let i = 0; i < count; i++) vector.set((entries + i * size) as never, messages.irqOf(fn, i));
+      return count;
+    }),
+    seam("const struct cpumask *(struct pci_dev *, int)", "pci_irq_get_affinity", () =>
+      guest.symbol("__cpu_online_mask"),
     ),
-    seam("const struct cpumask *(struct pci_dev *, int)", "pci_irq_get_affinity", () => guest.symbol("__cpu_online_mask")),
   ];
 };

@@ -82,8 +82,10 @@ export const memorySeams: SeamFile = ({ guest, heap, caches, pages, vmalloc, per
     seam("void *(size_t, gfp_t)", "__kmalloc kmalloc_large __kmalloc_noprof __kmalloc_large_noprof", (c) =>
       kmalloc(c.size(0)),
     ),
-    seam("void *(size_t, gfp_t, int)", "__kmalloc_node kmalloc_large_node __kmalloc_large_node_noprof kvmalloc_node", (c) =>
-      kmalloc(c.size(0)),
+    seam(
+      "void *(size_t, gfp_t, int)",
+      "__kmalloc_node kmalloc_large_node __kmalloc_large_node_noprof kvmalloc_node",
+      (c) => kmalloc(c.size(0)),
     ),
     seam("void *(size_t, kmem_buckets *, gfp_t, int)", "__kmalloc_node_noprof __kvmalloc_node_noprof", (c) =>
       kmalloc(c.size(0)),
@@ -93,11 +95,17 @@ export const memorySeams: SeamFile = ({ guest, heap, caches, pages, vmalloc, per
       "__kmalloc_node_track_caller __kmalloc_node_track_caller_noprof",
       (c) => kmalloc(c.size(0)),
     ),
-    seam("void *(struct kmem_cache *, gfp_t, size_t)", "kmalloc_trace __kmalloc_cache_noprof", (c) => kmalloc(c.size(2))),
+    seam("void *(struct kmem_cache *, gfp_t, size_t)", "kmalloc_trace __kmalloc_cache_noprof", (c) =>
+      kmalloc(c.size(2)),
+    ),
     seam("void *(struct kmem_cache *, gfp_t, int, size_t)", "kmalloc_node_trace __kmalloc_cache_node_noprof", (c) =>
       kmalloc(c.size(3)),
     ),
-    seam("size_t (size_t)", "kmalloc_size_roundup", (c) => Math.ceil(c.size(0) / KMALLOC_ALIGNMENT) * KMALLOC_ALIGNMENT),
+    seam(
+      "size_t (size_t)",
+      "kmalloc_size_roundup",
+      (c) => Math.ceil(c.size(0) / KMALLOC_ALIGNMENT) * KMALLOC_ALIGNMENT,
+    ),
     seam("size_t (const void *)", "__ksize ksize", (c) => Math.max(0, heap.sizeOf(c.pointer(0)))),
     seam("void *(const void *, size_t, gfp_t)", "krealloc krealloc_noprof", resize),
     seam("void (const void *)", "kfree kfree_sensitive kvfree", (c) => free(c.pointer(0))),
@@ -116,7 +124,11 @@ export const memorySeams: SeamFile = ({ guest, heap, caches, pages, vmalloc, per
       "struct kmem_cache *(const char *, unsigned int, struct kmem_cache_args *, slab_flags_t)",
       "__kmem_cache_create_args",
       (c) =>
-        caches.create(guest.text(c.pointer(0)), c.unsigned(1), guest.field("kmem_cache_args.ctor").pointer(c.pointer(2))),
+        caches.create(
+          guest.text(c.pointer(0)),
+          c.unsigned(1),
+          guest.field("kmem_cache_args.ctor").pointer(c.pointer(2)),
+        ),
     ),
     seam("void (struct kmem_cache *)", "kmem_cache_destroy", (c) => {
       const cache = c.pointer(0);
@@ -227,4 +239,3 @@ export const memorySeams: SeamFile = ({ guest, heap, caches, pages, vmalloc, per
 
   return [...slab, ...pageSeams, ...virtual, ...processor];
 };
-

@@ -1,5 +1,5 @@
 import type { GuestAddress } from "../../util/guest-address.js";
-import { OWN, seam, SWITCHED } from "../seam.js";
+import { OWN, SWITCHED, seam } from "../seam.js";
 import type { SeamFile } from "../services.js";
 
 /** MAX_SCHEDULE_TIMEOUT: for ever. */
@@ -71,10 +71,8 @@ export const threadSeams: SeamFile = ({ guest, threads, time, format }) => {
       threads.exited(c.int(0));
       return SWITCHED;
     }),
-    seam(
-      ["int (cpu_stop_fn_t, void *, const struct cpumask *)"],
-      "stop_machine stop_machine_cpuslocked",
-      (c) => threads.callNow(c.pointer(0), c.pointer(1)),
+    seam(["int (cpu_stop_fn_t, void *, const struct cpumask *)"], "stop_machine stop_machine_cpuslocked", (c) =>
+      threads.callNow(c.pointer(0), c.pointer(1)),
     ),
   ];
 };

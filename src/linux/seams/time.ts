@@ -21,7 +21,9 @@ const clocks: SeamFile = ({ guest, time }) => {
   return [
     seam("ktime_t (void)", "ktime_get ktime_get_raw", () => time.now()),
     seam("ktime_t (void)", "ktime_get_real", () => time.realNow()),
-    seam("u64 (void)", "ktime_get_mono_fast_ns ktime_get_raw_fast_ns ktime_get_boot_fast_ns local_clock", () => time.now()),
+    seam("u64 (void)", "ktime_get_mono_fast_ns ktime_get_raw_fast_ns ktime_get_boot_fast_ns local_clock", () =>
+      time.now(),
+    ),
     seam(["unsigned long long (void)", "u64 (void)"], "sched_clock", () => time.now()),
     seam("u64 (void)", "ktime_get_real_fast_ns", () => time.realNow()),
     seam("ktime_t (enum tk_offsets)", "ktime_get_with_offset ktime_get_coarse_with_offset", (c) =>
@@ -93,6 +95,8 @@ const timers: SeamFile = ({ guest, time }) => {
       time.startHigh(c.pointer(0), Math.max(0, c.size(1) + (isRelative ? time.now() : 0)));
       return undefined;
     }),
-    seam("int (struct hrtimer *)", "hrtimer_cancel hrtimer_try_to_cancel", (c) => (time.stopHigh(c.pointer(0)) ? 1 : 0)),
+    seam("int (struct hrtimer *)", "hrtimer_cancel hrtimer_try_to_cancel", (c) =>
+      time.stopHigh(c.pointer(0)) ? 1 : 0,
+    ),
   ];
 };

@@ -82,8 +82,10 @@ export const workSeams: SeamFile = (services) => {
       return flush(c.pointer(0));
     }),
     seam("void (struct workqueue_struct *)", "__flush_workqueue drain_workqueue", flushQueue),
-    seam(`unsigned int (struct ${WORK} *)`, "work_busy", (c) =>
-      (work.isPending(c.pointer(0)) ? 1 : 0) | (work.isRunning(c.pointer(0)) ? 2 : 0),
+    seam(
+      `unsigned int (struct ${WORK} *)`,
+      "work_busy",
+      (c) => (work.isPending(c.pointer(0)) ? 1 : 0) | (work.isRunning(c.pointer(0)) ? 2 : 0),
     ),
     seam("void (struct workqueue_struct *, int)", "workqueue_set_max_active", () => undefined),
     seam("int (work_func_t)", "schedule_on_each_cpu", (c) => {
@@ -118,10 +120,8 @@ export const workSeams: SeamFile = (services) => {
       return undefined;
     }),
 
-    seam(
-      "async_cookie_t (async_func_t, void *, int, struct async_domain *)",
-      "async_schedule_node_domain",
-      (c) => services.async.add(c.pointer(0), c.pointer(1)),
+    seam("async_cookie_t (async_func_t, void *, int, struct async_domain *)", "async_schedule_node_domain", (c) =>
+      services.async.add(c.pointer(0), c.pointer(1)),
     ),
     seam("async_cookie_t (async_func_t, void *, int)", "async_schedule_node", (c) =>
       services.async.add(c.pointer(0), c.pointer(1)),
