@@ -51,6 +51,10 @@ export class ByteWriter {
     this.bytes[this.used++] = value;
   }
 
+  replace(at: number, value: number): void {
+    this.bytes[at] = value;
+  }
+
   raw(values: ArrayLike<number>): void {
     if (this.used + values.length > this.bytes.length) this.grow(values.length);
     this.bytes.set(values, this.used);
@@ -125,6 +129,9 @@ export class FunctionBody {
   readonly code = new ByteWriter();
   private readonly locals: ValueType[] = [];
   private open = 0;
+  private lastSet: LocalIndex = -1;
+  private lastSetStart = 0;
+  private lastSetEnd = 0;
 
   constructor(
     readonly index: FunctionIndex,
@@ -184,11 +191,18 @@ export class FunctionBody {
   }
 
   get(local: LocalIndex): void {
-    this.indexed("local.get", local);
+    // What has just been taken off the stack is wanted back.
+    if (this.lastSet === local && this.lastSetEnd === this.code.length) {
+      this.code.replace(this.lastSetStart, CONTROL["local.tee"]);
+      this.lastSet = -1;
+    } else this.indexed("local.get", local);
   }
 
   set(local: LocalIndex): void {
+    this.lastSet = local;
+    this.lastSetStart = this.code.length;
     this.indexed("local.set", local);
+    this.lastSetEnd = this.code.length;
   }
 
   tee(local: LocalIndex): void {
@@ -326,19 +340,21 @@ export class FunctionBody {
 
   /**
    * Puts what was written so far inside blocks, one for each of `tails`, which write what follows the end of theirs:
-   * the first is the innermost.
+   * the first is the innermost. They may branch to later ones, whose labels they are given by number.
    *
    * @returns by how many bytes what was written so far has moved
    */
-  surround(tails: readonly (() => void)[]): number {
+  surround(tails: readonly ((label: (number: number) => Label) => void)[]): number {
     const inner = this.code.finish();
     this.code.clear();
+    this.lastSet = -1;
     for (const _ of tails) this.enter("block", undefined);
     const moved = this.code.length;
     this.code.raw(inner);
+    const label = (number: number): Label => (tails.length - 1 - number) as Label;
     for (const tail of tails) {
       this.end();
-      tail();
+      tail(label);
     }
     return moved;
   }

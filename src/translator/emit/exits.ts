@@ -18,13 +18,18 @@ export interface ExitShape {
   readonly spill: FunctionIndex;
 }
 
+/** Writes what follows a block; it may branch to later ones. */
+type Tail = (labels: (number: number) => Label) => void;
+
 /**
  * The ways out of a function, at its end, out of the way of what runs: each writes the state to memory and returns. Sites
  * whose state lies in the same places share one; the local `pc` tells them apart.
  */
 export class Exits {
   readonly #numbers = new Map<string, Label>();
-  readonly #tails: (() => void)[] = [];
+  readonly #tails: Tail[] = [];
+  /** How ways out end, by what they have in common. */
+  readonly #ends = new Map<string, { uses: number; place: number; readonly write: () => void }>();
   private last: Residence & {
     readonly reason: ExitReason | null;
     readonly lanes: number;
@@ -61,21 +66,12 @@ export class Exits {
     const dirty = at.dirty & at.local;
     const own = this.shape.results === null ? 0 : at.own;
     const key = [reason, dirty, at.narrow & dirty, own, flagsKey(state, lanes)].join(":");
-    const label = this.#label(key, () => {
-      this.registers.store(dirty, at);
+    const end = `${reason}:${own}`;
+    if (!this.#numbers.has(key)) this.#wantEnd(end, () => this.#end(reason, own));
+    const label = this.#label(key, (labels) => {
+      registers.store(dirty, at);
       if (lanes !== 0) this.flags().store(lanes, state);
-      this.body.i32(0);
-      this.body.get(this.locals.named("pc", "i32"));
-      this.body.op("i64.extend_i32_s");
-      if (this.base !== 0) {
-        this.body.i64(this.base);
-        this.body.op("i64.add");
-      }
-      this.body.memory("i64.store", CPU.rip, 3);
-      if (this.shape.results !== null) this.#word(CPU.spilled, own);
-      this.#storeFuel();
-      this.#word(CPU.reason, reason);
-      this.#return();
+      this.#goToEnd(end, labels);
     });
     this.last = { ...at, reason, lanes, state, label };
     return label;
@@ -144,7 +140,43 @@ export class Exits {
 
   /** Puts the ways out behind what was written so far. @returns by how many bytes that moved */
   finish(): number {
-    return this.body.surround(this.#tails);
+    const tails = [...this.#tails];
+    for (const end of this.#ends.values()) {
+      if (end.uses === 1) continue;
+      end.place = tails.length;
+      tails.push(end.write);
+    }
+    return this.body.surround(tails);
+  }
+
+  #wantEnd(key: string, write: () => void): void {
+    const known = this.#ends.get(key);
+    if (known === undefined) this.#ends.set(key, { uses: 1, place: -1, write });
+    else known.uses++;
+  }
+
+  #goToEnd(key: string, labels: (number: number) => Label): void {
+    const end = this.#ends.get(key);
+    if (end === undefined) return;
+    if (end.place < 0) end.write();
+    else this.body.br(labels(end.place));
+  }
+
+  /** Says why, and where to go on: at the address in `pc`. */
+  #end(reason: ExitReason, own: number): void {
+    const { body } = this;
+    body.i32(0);
+    body.get(this.locals.named("pc", "i32"));
+    body.op("i64.extend_i32_s");
+    if (this.base !== 0) {
+      body.i64(this.base);
+      body.op("i64.add");
+    }
+    body.memory("i64.store", CPU.rip, 3);
+    if (this.shape.results !== null) this.#word(CPU.spilled, own);
+    this.#storeFuel();
+    this.#word(CPU.reason, reason);
+    this.#return();
   }
 
   /** Returns to say that the function did not: nobody looks at its results. */
@@ -175,7 +207,7 @@ export class Exits {
     this.body.memory("i32.store", CPU.fuel, 2);
   }
 
-  #label(key: string, tail: () => void): Label {
+  #label(key: string, tail: Tail): Label {
     let label = this.#numbers.get(key);
     if (label === undefined) {
       label = this.body.outer(this.#tails.length);
