@@ -17,6 +17,9 @@ const SMALL_LEAF = 12;
 /** A function of up to so many bytes becomes part of those that jump to it. */
 const SMALL_TAIL = 256;
 
+/** So many instructions are kept; most are read again at no great cost. */
+const MOST_KEPT = 1 << 17;
+
 export interface KnownFunction extends LoadedFunction {
   /** The function that it is a part of, by name. */
   readonly whole: string;
@@ -99,7 +102,9 @@ export class GuestCode implements CodeSource {
     const known = this.#lifted.get(address);
     if (known !== undefined) return known;
     const lifted = this.#read(address);
-    if (lifted !== null) this.#lifted.set(address, lifted);
+    if (lifted === null) return null;
+    if (this.#lifted.size >= MOST_KEPT) this.#lifted.clear();
+    this.#lifted.set(address, lifted);
     return lifted;
   }
 

@@ -15,9 +15,13 @@ export interface TranslationStatistics {
   wasmBytes: number;
 }
 
+/** What has to be known of regions in one module when something changes. */
 interface Unit {
-  readonly regions: readonly Region[];
   readonly slots: readonly number[];
+  /** Guest bytes that they were made of. */
+  readonly ranges: readonly { readonly start: GuestAddress; readonly end: GuestAddress }[];
+  /** Where they begin, and what they call or jump to. */
+  readonly targets: ReadonlySet<GuestAddress>;
 }
 
 /** A function is translated with what it calls, and so on, until so many bytes of code or functions are together. */
@@ -80,8 +84,7 @@ export class Translations {
     const units = new Set<Unit>();
     for (let page = this.memory.page(from); page <= this.memory.page((to - 1) as GuestAddress); page++) {
       for (const unit of this.#byPage.get(page) ?? []) {
-        if (unit.regions.some(({ ranges }) => ranges.some(({ start, end }) => start < to && end > from)))
-          units.add(unit);
+        if (unit.ranges.some(({ start, end }) => start < to && end > from)) units.add(unit);
       }
     }
     for (const unit of units) this.#drop(unit);
@@ -93,19 +96,8 @@ export class Translations {
     // What calls it has asked for its slot; what has it inlined covers its page.
     if (this.linker.knownSlot(address) === null && !this.#byPage.has(this.memory.page(address))) return;
     for (const unit of new Set(this.#ready.values())) {
-      const calls = unit.regions.some(
-        (region) =>
-          region.entry === address ||
-          region.ranges.some(({ start, end }) => start <= address && end > address) ||
-          region.blocks.some(
-            (block) =>
-              (block.ending.kind === "tail" && block.ending.target === address) ||
-              block.outside.includes(address) ||
-              block.nodes.some(
-                ({ lifted: { effects } }) => effects.last?.kind === "call" && effects.last.target === address,
-              ),
-          ),
-      );
+      const calls =
+        unit.targets.has(address) || unit.ranges.some(({ start, end }) => start <= address && end > address);
       if (calls) this.#drop(unit);
     }
   }
@@ -189,11 +181,13 @@ export class Translations {
         [IMPORTS.resolve]: this.resolve,
       },
     });
-    const unit: Unit = { regions: placed.map(({ region }) => region), slots: placed.map(({ slot }) => slot) };
-    for (const { slot, region } of placed) {
-      this.#ready.set(slot, unit);
-      for (const { start, end } of region.ranges) this.#cover(unit, start, end);
-    }
+    const unit: Unit = {
+      slots: placed.map(({ slot }) => slot),
+      ranges: joined(placed.flatMap(({ region }) => region.ranges)),
+      targets: new Set(placed.flatMap(({ region }) => [region.entry, ...targetsOf(region)])),
+    };
+    for (const slot of unit.slots) this.#ready.set(slot, unit);
+    for (const { start, end } of unit.ranges) this.#cover(unit, start, end);
     this.statistics.modules++;
     this.statistics.regions += placed.length;
     this.statistics.wasmBytes += sizes.reduce((sum, size) => sum + size, 0);
@@ -231,6 +225,31 @@ function likelyTargets(placed: readonly Placed[], taken: readonly GuestAddress[]
     }
   }
   return found.size <= MOST_LIKELY ? [...found] : [];
+}
+
+/** The same bytes in as few ranges as can be, ascending. */
+function joined(ranges: Unit["ranges"]): Unit["ranges"] {
+  const result: { start: GuestAddress; end: GuestAddress }[] = [];
+  for (const { start, end } of [...ranges].sort((a, b) => a.start - b.start)) {
+    const last = result.at(-1);
+    if (last === undefined || start > last.end) result.push({ start, end });
+    else if (end > last.end) last.end = end;
+  }
+  return result;
+}
+
+/** Where a region calls or jumps to. */
+function targetsOf({ blocks }: Region): GuestAddress[] {
+  const targets: GuestAddress[] = [];
+  for (const { ending, outside, nodes } of blocks) {
+    if (ending.kind === "tail") targets.push(ending.target);
+    targets.push(...outside);
+    for (const { lifted } of nodes) {
+      const { last } = lifted.effects;
+      if (last?.kind === "call") targets.push(last.target);
+    }
+  }
+  return targets;
 }
 
 /** The address that a `lea` relative to RIP makes, null for anything else. */
