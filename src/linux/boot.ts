@@ -1,3 +1,4 @@
+import { crc32 } from "../formats/crc.js";
 import { Shadow } from "../translator/shadow.js";
 import type { GuestAddress } from "../util/guest-address.js";
 import { Guest } from "./guest.js";
@@ -6,6 +7,8 @@ import type { Services } from "./services.js";
 
 /** `enum system_states`: running. */
 const SYSTEM_RUNNING = "SYSTEM_RUNNING";
+/** To be changed with what seams and services leave in memory, or how it is kept. */
+const BOOT_FORMAT = 1;
 const PREEMPT_ENABLED = 0x8000_0000;
 const CPU_MASKS = ["__cpu_possible_mask", "__cpu_present_mask", "__cpu_online_mask", "__cpu_active_mask"];
 /** What the kernel says of physical addresses must be more than any that the domain has, lent frames included. */
@@ -74,6 +77,12 @@ const SUBSYSTEMS = [
   "ptp",
   "virtio",
 ] as const;
+
+/** What a kernel that was kept has to agree in: a change of what is done here, or of where things lie, makes another. */
+export function bootKey(): string {
+  const text = JSON.stringify([BOOT_FORMAT, FIRST, SUBSYSTEMS, WORK_QUEUES, PERCPU, VMEMMAP, VMALLOC]);
+  return `boot-${crc32(new TextEncoder().encode(text)).toString(16)}`;
+}
 
 /** Makes a processor and memory as the kernel expects them, and has it initialise itself. */
 export function boot(services: Services): void {

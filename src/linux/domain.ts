@@ -8,9 +8,10 @@ import { Sandbox } from "../translator/sandbox.js";
 import { KorralError } from "../util/errors.js";
 import { EventSource } from "../util/events.js";
 import type { GuestAddress } from "../util/guest-address.js";
-import type { Random } from "../util/random.js";
+import { type Random, seededRandom } from "../util/random.js";
 import { AsyncCalls } from "./async-calls.js";
-import { boot } from "./boot.js";
+import { boot, bootKey } from "./boot.js";
+import { captureBoot, restoreBoot } from "./boot-image.js";
 import { DmaMappings } from "./dma.js";
 import { Execution } from "./execution.js";
 import { Formatter } from "./format.js";
@@ -50,7 +51,7 @@ import { pciSeams } from "./seams/pci.js";
 import { threadSeams } from "./seams/threads.js";
 import { timeSeams } from "./seams/time.js";
 import { workSeams } from "./seams/work.js";
-import type { LinuxEvents, Services } from "./services.js";
+import type { ConsoleLine, LinuxEvents, Services } from "./services.js";
 import { SlabCaches } from "./slab-caches.js";
 import { HOST_STACK_TOP, type Thread, Threads } from "./threads.js";
 import { Time } from "./time.js";
@@ -73,6 +74,11 @@ const STUBS = 0x8004_0000 | 0;
 const STUBS_BYTES = 0x1000;
 const RET = 0xc3;
 const STUB_SPACING = 16;
+
+/** What is kept of a kernel whose initialisation cannot be. */
+const NOT_KEPT = new Uint8Array(0);
+/** So many calls of a function are carried out step by step before it is translated: most code of a start runs once. */
+const WARM_UP = 32;
 
 /** What a domain needs of its machine. */
 export interface LinuxHost {
@@ -111,6 +117,9 @@ export class LinuxDomain {
   readonly #failures: ((error: unknown) => void)[] = [];
   readonly #authority: PinAuthority;
   #stubs = 0;
+  #bootInstructions = 0;
+  #random: Random;
+  readonly #hostRandom: Random;
   #pumping = false;
   /** Everything that could go on has: whoever has more to do may start it. */
   onQuiet: () => void = () => {};
@@ -123,8 +132,10 @@ export class LinuxDomain {
     readonly image: KernelImage,
     options: LinuxOptions = {},
   ) {
+    this.#hostRandom = host.random;
+    this.#random = host.random;
     const { name = "linux", checks = true, pinBound, counting = false } = options;
-    const sandbox = Sandbox.create({ space: "high", checks });
+    const sandbox = Sandbox.create({ space: "high", checks, warmUp: WARM_UP });
     this.sandbox = sandbox;
     const guest = new Guest(sandbox, image);
     this.#mapImage();
@@ -155,7 +166,7 @@ export class LinuxDomain {
     const pci = new PciBridge(guest, execution, heap, interrupts, host.pci);
     const messages = new MessageInterrupts(guest, host.interrupts, interrupts, pci);
     const site = (): string => this.site();
-    const lent = new LentFrames(guest);
+    const lent = new LentFrames(guest, host.memory);
     const dma = new DmaMappings(guest, this.bank, authority, lent, site);
     const formatter = new Formatter(guest, heap, execution);
     const seams = new SeamInstaller(guest, counting);
@@ -178,7 +189,7 @@ export class LinuxDomain {
       dma,
       lent,
       pci,
-      random: host.random,
+      random: () => this.#random(),
       seams,
       jumpLabels: new JumpLabels(guest),
       initcalls: new Initcalls(guest),
@@ -210,9 +221,44 @@ export class LinuxDomain {
     interrupts.onError = (error) => this.#die(error);
   }
 
-  /** Has the kernel initialise itself. @throws GuestFailure */
-  boot(): void {
+  /**
+   * Has the kernel initialise itself, or takes it from where it is kept.
+   * @param kept gives what was kept under a key, or keeps what it makes
+   * @throws GuestFailure
+   */
+  boot(kept: ((key: string, make: () => Uint8Array) => Uint8Array) | null = null): void {
+    // What is kept must not depend on the machine's own randomness.
+    this.#random = seededRandom(0);
+    if (kept === null) boot(this.services);
+    else this.#bootFrom(kept);
+    this.#random = this.#hostRandom;
+    this.#bootInstructions = this.sandbox.runtime.executed;
+  }
+
+  /** Instructions carried out since the kernel has initialised itself. */
+  get instructions(): number {
+    return this.sandbox.runtime.executed - this.#bootInstructions;
+  }
+
+  #bootFrom(kept: (key: string, make: () => Uint8Array) => Uint8Array): void {
+    let made = false;
+    const bytes = kept(bootKey(), () => {
+      made = true;
+      return this.#bootAndCapture() ?? NOT_KEPT;
+    });
+    if (made) return;
+    const console = bytes.length === 0 ? null : restoreBoot(this.services, bytes);
+    if (console === null) boot(this.services);
+    else for (const line of console) this.services.events.emit("console", line);
+  }
+
+  #bootAndCapture(): Uint8Array | null {
+    const { events } = this.services;
+    const lines: ConsoleLine[] = [];
+    const forget = events.on("console", (line) => lines.push(line));
     boot(this.services);
+    forget();
+    return captureBoot(this.services, lines);
   }
 
   /** Puts slots of the machine's bus onto the domain's, and has the kernel find them. */

@@ -15,6 +15,8 @@ import type { PciFunction } from "./pci.js";
 /** How long a driver may take until its device has a link. Nanoseconds of machine time. */
 const LINK_PATIENCE = 10_000_000_000;
 const LINK_CHECK = 1_000_000;
+/** A feature by its name in the kernel. */
+const STRIPS_TAGS = "rx-vlan-hw-parse";
 
 /** The machine that a driver is loaded into. */
 export interface LinuxMachine extends LinuxHost {
@@ -100,7 +102,7 @@ export class LinuxDriver {
     onDomain?.(domain);
     try {
       domain.guarded(() => {
-        domain.boot();
+        domain.boot((key, make) => kernel.files.derived(key, make));
         domain.scanPci([slot]);
       });
       if (domain.dead !== null) throw domain.dead;
@@ -153,6 +155,8 @@ export class LinuxDriver {
     }
     await this.machine.run(device.up(), "network device up");
     await this.machine.run(device.setPromiscuous(true), "promiscuous mode");
+    // Frames are to arrive as they were: drivers that take tags off forget parts of them.
+    if (device.canChangeFeature(STRIPS_TAGS)) await this.machine.run(device.setFeature(STRIPS_TAGS, false), "features");
     const { machine, domain } = this;
     this.network = LinuxNetworkDriver.serve(domain, this.access, machine.memory, device);
     return this.network;

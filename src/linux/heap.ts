@@ -30,6 +30,15 @@ export interface AllocationRecord {
   readonly live: boolean;
 }
 
+export interface HeapState {
+  readonly next: number;
+  readonly live: number;
+  readonly liveBytes: number;
+  /** By slot size. */
+  readonly free: readonly (readonly [slot: number, addresses: readonly number[]])[];
+  readonly open: readonly (readonly [slot: number, at: number, end: number])[];
+}
+
 /** First in, first out. */
 class Queue {
   readonly #items: number[] = [];
@@ -41,6 +50,10 @@ class Queue {
 
   push(item: number): void {
     this.#items.push(item);
+  }
+
+  get all(): number[] {
+    return this.#items.slice(this.#head);
   }
 
   shift(): number {
@@ -152,6 +165,37 @@ export class Heap {
       return { address: start, size: Math.abs(size), live: size > 0 };
     }
     return null;
+  }
+
+  /** Plain data, but for its tables, which `tables` has. */
+  snapshot(): HeapState {
+    return {
+      next: this.#next,
+      live: this.live,
+      liveBytes: this.liveBytes,
+      free: [...this.#free].map(([slot, queue]) => [slot, queue.all]),
+      open: [...this.#open].map(([slot, { at, end }]) => [slot, at, end]),
+    };
+  }
+
+  /** Views of the tables, as far as they are in use. */
+  get tables(): readonly [sizes: Int32Array, slots: Int32Array] {
+    const granules = (this.#next - this.start) / GRANULE;
+    return [this.#sizes.subarray(0, granules), this.#slots.subarray(0, granules)];
+  }
+
+  restore(state: HeapState, sizes: Int32Array, slots: Int32Array): void {
+    this.#next = state.next;
+    this.live = state.live;
+    this.liveBytes = state.liveBytes;
+    this.#sizes.set(sizes);
+    this.#slots.set(slots);
+    for (const [slot, items] of state.free) {
+      const queue = new Queue();
+      for (const item of items) queue.push(item);
+      this.#free.set(slot, queue);
+    }
+    for (const [slot, at, end] of state.open) this.#open.set(slot, { at, end });
   }
 
   /** All live allocations, ascending. */

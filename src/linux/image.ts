@@ -96,12 +96,6 @@ export class KernelImage {
     return this.#exports;
   }
 
-  /** Bytes of the file that stand for an address, up to the end of its section; null if there are none. */
-  bytesAt(address: GuestAddress): Uint8Array | null {
-    const section = this.sections.find((one) => one.address <= address && address < one.address + one.size);
-    return section?.hasBytes === true ? section.data.subarray(address - section.address) : null;
-  }
-
   /** Functions as the symbols tell: text in executable sections, each up to the next symbol. Ascending. */
   functions(): LoadedFunction[] {
     const { symbols } = this;
@@ -126,6 +120,8 @@ export class KernelImage {
 
   #readExports(): Map<string, KernelExport> {
     const exports = new Map<string, KernelExport>();
+    const strings = this.elf.section("__ksymtab_strings");
+    const text = strings === null ? "" : ascii.decode(strings.data);
     for (const { table, checksums, gplOnly } of EXPORTS) {
       const section = this.elf.section(table);
       if (section === null || !section.hasBytes) continue;
@@ -135,21 +131,17 @@ export class KernelImage {
       for (let i = 0; EXPORT_BYTES * (i + 1) <= section.size; i++) {
         const offset = EXPORT_BYTES * i;
         const value = section.address + offset + view.getInt32(offset, true);
-        const name = this.#textAt((section.address + offset + 4 + view.getInt32(offset + 4, true)) as GuestAddress);
+        const start = section.address + offset + 4 + view.getInt32(offset + 4, true) - (strings?.address ?? 0);
+        const end = start < 0 ? -1 : text.indexOf("\0", start);
+        if (end < 0) {
+          throw new InputError("kernel-exports", `${this.name}: a name of ${table} lies outside __ksymtab_strings`);
+        }
+        const name = text.slice(start, end);
         const crc = 4 * i + 4 <= crcView.byteLength ? crcView.getUint32(4 * i, true) : null;
         exports.set(name, { name, address: value as GuestAddress, crc, gplOnly });
       }
     }
     return exports;
-  }
-
-  #textAt(address: GuestAddress): string {
-    const bytes = this.bytesAt(address);
-    const end = bytes?.indexOf(0) ?? -1;
-    if (bytes === null || end < 0) {
-      throw new InputError("kernel-exports", `${this.name}: a name of __ksymtab lies outside the image`);
-    }
-    return ascii.decode(bytes.subarray(0, end));
   }
 }
 

@@ -32,6 +32,15 @@ export class Initcalls {
       });
   }
 
+  /** Entries of the table whose functions have run. */
+  get done(): readonly GuestAddress[] {
+    return [...this.#done];
+  }
+
+  restore(done: readonly GuestAddress[]): void {
+    for (const entry of done) this.#done.add(entry);
+  }
+
   get #all(): readonly Initcall[] {
     this.#calls ??= this.#read();
     return this.#calls;

@@ -13,6 +13,12 @@ const LARGEST_ORDER = 14;
 /** Bits of `struct page.flags` count from 0; the heads of compound pages have this one in all kernels so far. */
 const HEAD_FLAG = "PG_head";
 
+export interface PageState {
+  readonly bottom: number;
+  readonly free: readonly (readonly Block[])[];
+  readonly live: readonly (readonly [page: GuestAddress, block: Block])[];
+}
+
 interface Block {
   readonly address: GuestAddress;
   readonly order: number;
@@ -37,7 +43,7 @@ export class PageAllocator {
 
   constructor(
     private readonly guest: Guest,
-    end: GuestAddress,
+    readonly end: GuestAddress,
     private readonly heapTop: () => GuestAddress,
   ) {
     this.#bottom = end;
@@ -124,6 +130,19 @@ export class PageAllocator {
   /** The order of a live block, -1 if there is none. */
   orderOf(page: GuestAddress): number {
     return this.#live.get(page)?.order ?? -1;
+  }
+
+  snapshot(): PageState {
+    return { bottom: this.#bottom, free: this.#free.map((list) => [...list]), live: [...this.#live] };
+  }
+
+  restore(state: PageState): void {
+    this.#bottom = state.bottom;
+    state.free.forEach((list, order) => {
+      this.#free[order] = [...list];
+    });
+    for (const [page, block] of state.live) this.#live.set(page, block);
+    this.live = state.live.length;
   }
 
   #describe(page: GuestAddress, order: number, compound: boolean): void {

@@ -4,6 +4,11 @@ import type { Guest } from "./guest.js";
 import { HeapExhaustedError } from "./heap.js";
 import { PERCPU, PERCPU_BYTES } from "./layout.js";
 
+export interface PercpuState {
+  readonly next: number;
+  readonly live: readonly (readonly [address: GuestAddress, bytes: number])[];
+}
+
 /** Variables of the one processor: the kernel's own, then those of modules, then what is allocated. */
 export class Percpu {
   live = 0;
@@ -46,6 +51,17 @@ export class Percpu {
     this.guest.memory.setShadow(address, size, Shadow.accessible);
     this.guest.fill(address, size, 0);
     return address - PERCPU;
+  }
+
+  /** What was freed is not used again after a restore. */
+  snapshot(): PercpuState {
+    return { next: this.#next, live: [...this.#sizes] };
+  }
+
+  restore(state: PercpuState): void {
+    this.#next = state.next;
+    for (const [address, bytes] of state.live) this.#sizes.set(address, bytes);
+    this.live = state.live.length;
   }
 
   /** @returns whether it was one */

@@ -3,6 +3,8 @@ import type { Execution } from "./execution.js";
 import type { Guest } from "./guest.js";
 import type { Heap } from "./heap.js";
 
+export type SlabState = readonly (readonly [cache: GuestAddress, description: Cache])[];
+
 interface Cache {
   readonly name: string;
   readonly size: number;
@@ -19,6 +21,14 @@ export class SlabCaches {
     private readonly heap: Heap,
     private readonly execution: Execution,
   ) {}
+
+  snapshot(): SlabState {
+    return [...this.#caches];
+  }
+
+  restore(state: SlabState): void {
+    for (const [cache, description] of state) this.#caches.set(cache, { ...description });
+  }
 
   create(name: string, size: number, initialise: GuestAddress): GuestAddress {
     const cache = this.heap.allocate(this.guest.sizeOf("kmem_cache"));

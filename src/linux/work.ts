@@ -11,6 +11,8 @@ const MOST_RUNNING = 32;
 const WQ_ORDERED = 1 << 17;
 const WQ_ORDERED_EXPLICIT = 1 << 19;
 
+export type WorkQueueState = readonly (readonly [queue: GuestAddress, description: Queue])[];
+
 interface Queue {
   readonly name: string;
   /** One at a time, in order. */
@@ -45,6 +47,15 @@ export class WorkQueues {
   ) {
     this.#data = guest.field("work_struct.data.counter");
     this.#function = guest.field("work_struct.func");
+  }
+
+  /** The queues; items are not part of it. */
+  snapshot(): WorkQueueState {
+    return [...this.#queues];
+  }
+
+  restore(state: WorkQueueState): void {
+    for (const [queue, description] of state) this.#queues.set(queue, description);
   }
 
   create(name: string, flags: number, mostActive: number): GuestAddress {
