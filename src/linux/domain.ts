@@ -453,7 +453,7 @@ export class LinuxDomain {
       memory.map(address, size, { read: true, write: !execute, execute }, name);
       memory.bytes.set(data, memory.offset(address));
     }
-    code.addFunctions(this.image.functions());
+    code.addLibrary(this.image);
   }
 
   #mapRegions(): void {

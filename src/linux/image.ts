@@ -5,6 +5,7 @@ import { SectionFlag } from "../formats/elf-constants.js";
 import type { ElfSection } from "../formats/elf-section.js";
 import type { Kallsyms } from "../formats/kallsyms.js";
 import { symbolsOfImage } from "../formats/kallsyms-image.js";
+import type { FunctionLibrary } from "../translator/code.js";
 import type { LoadedFunction } from "../translator/loaded-object.js";
 import { InputError, UnsupportedError } from "../util/errors.js";
 import type { GuestAddress } from "../util/guest-address.js";
@@ -31,24 +32,29 @@ const PERCPU_SECTION = ".data..percpu";
 const DYNAMIC_BASES = ["page_offset_base", "vmemmap_base"];
 
 /** A kernel image as a library of functions: where they are, what they are called, and what their types look like. */
-export class KernelImage {
+export class KernelImage implements FunctionLibrary {
   readonly symbols: Kallsyms;
   readonly types: Btf;
   /** What is to be mapped, ascending: sections with an address. */
   readonly sections: readonly ElfSection[];
+  readonly start: GuestAddress;
   /** Where the image ends, exclusive. */
   readonly end: GuestAddress;
   #exports: ReadonlyMap<string, KernelExport> | null = null;
+  readonly #code: readonly ElfSection[];
+  readonly #functions = new Map<GuestAddress, LoadedFunction | null>();
 
   private constructor(readonly elf: ElfFile) {
     this.symbols = symbolsOfImage(elf);
     this.types = typesOfImage(elf);
     const sections = elf.sections.filter(({ allocated, address, size }) => allocated && address < 0 && size > 0);
     this.sections = sections.sort((a, b) => a.address - b.address);
+    this.#code = this.sections.filter(({ flags }) => (flags & SectionFlag.executable) !== 0);
     const [first] = this.sections;
     if (first === undefined || first.address < IMAGE) {
       throw new UnsupportedError("kernel-layout", `${elf.name} is not linked where kernels for x86-64 are`);
     }
+    this.start = first.address;
     const last = this.sections[this.sections.length - 1];
     this.end = (last.address + last.size) as GuestAddress;
     if (this.end > LOW_MEMORY_END) throw new UnsupportedError("kernel-layout", `${elf.name} is too large`);
@@ -96,26 +102,29 @@ export class KernelImage {
     return this.#exports;
   }
 
-  /** Functions as the symbols tell: text in executable sections, each up to the next symbol. Ascending. */
-  functions(): LoadedFunction[] {
-    const { symbols } = this;
-    const code = this.sections.filter(({ flags }) => (flags & SectionFlag.executable) !== 0);
-    const found: LoadedFunction[] = [];
-    let section = 0;
-    let previous = Number.NaN;
-    for (let index = 0; index < symbols.count; index++) {
-      const address = symbols.address(index);
-      if (address >= 0 || address === previous) continue;
-      while (section < code.length && address >= code[section].address + code[section].size) section++;
-      if (section === code.length) break;
-      const { address: start, size } = code[section];
-      if (address < start || !/[tw]/i.test(symbols.type(index))) continue;
-      const room = start + size - address;
-      const extent = symbols.extent(index);
-      found.push({ name: symbols.name(index), address, size: Math.min(extent === 0 ? room : extent, room) });
-      previous = address;
-    }
+  /** Functions as the symbols tell: text in executable sections, each up to the next symbol. */
+  functionAt(address: GuestAddress): LoadedFunction | null {
+    const known = this.#functions.get(address);
+    if (known !== undefined) return known;
+    const found = this.#findFunction(address);
+    this.#functions.set(address, found);
     return found;
+  }
+
+  #findFunction(address: GuestAddress): LoadedFunction | null {
+    const { symbols } = this;
+    const section = this.#code.find((one) => address >= one.address && address < one.address + one.size);
+    const place = section === undefined ? null : symbols.at(address);
+    if (section === undefined || place === null) return null;
+    const start = symbols.address(place.index);
+    // Of several symbols of one address the first that is code counts.
+    for (let index = place.index; index < symbols.count && symbols.address(index) === start; index++) {
+      if (!/[tw]/i.test(symbols.type(index)) || start < section.address) continue;
+      const room = section.address + section.size - start;
+      const extent = symbols.extent(index);
+      return { name: symbols.name(index), address: start, size: Math.min(extent === 0 ? room : extent, room) };
+    }
+    return null;
   }
 
   #readExports(): Map<string, KernelExport> {

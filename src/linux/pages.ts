@@ -52,7 +52,8 @@ export class PageAllocator {
     this.#mapcount = guest.field("page._mapcount.counter");
     this.#flags = guest.field("page.flags");
     this.#compoundHead = guest.field("page.compound_head");
-    this.#headBit = Number(guest.image.types.constant(HEAD_FLAG));
+    const flags = guest.image.types.enumerators("pageflags");
+    this.#headBit = Number(flags.find(({ name }) => name === HEAD_FLAG)?.value ?? 0);
     const isOld = guest.hasField("page.compound_order");
     this.#order = isOld ? guest.offset("page.compound_order") : guest.offset("folio._flags_1") - this.#pageBytes;
     this.#count = guest.hasField("page.compound_nr")

@@ -27,12 +27,28 @@ export interface KnownFunction extends LoadedFunction {
   readonly object: number;
 }
 
+/** Functions of something large, which are told one at a time. */
+export interface FunctionLibrary {
+  readonly start: GuestAddress;
+  readonly end: GuestAddress;
+  /** The function that an address in the range lies in. */
+  functionAt(address: GuestAddress): LoadedFunction | null;
+}
+
+interface KnownLibrary {
+  readonly library: FunctionLibrary;
+  readonly object: number;
+  /** Those that were asked for, by their first address. */
+  readonly known: Map<GuestAddress, KnownFunction>;
+}
+
 /** The guest's code: instructions by address, and which of them belong together. */
 export class GuestCode implements CodeSource {
   readonly #decoder = new InstructionDecoder();
   readonly #lifted = new Map<GuestAddress, Lifted>();
   #functions: readonly KnownFunction[] = [];
   #objects = 0;
+  readonly #libraries: KnownLibrary[] = [];
   readonly #taken = new Map<number, readonly GuestAddress[]>();
   /** Addresses that must be entered through the table: hooks. */
   readonly pinned = new Set<GuestAddress>();
@@ -56,7 +72,12 @@ export class GuestCode implements CodeSource {
     this.#functions = [...this.#functions, ...added].sort((a, b) => a.address - b.address);
   }
 
-  /** All functions that are known: what `functions` takes back. */
+  /** Functions in a range that no others are added to. */
+  addLibrary(library: FunctionLibrary): void {
+    this.#libraries.push({ library, object: this.#objects++, known: new Map() });
+  }
+
+  /** All functions that are known, but for those of libraries: what `functions` takes back. */
   get functions(): readonly KnownFunction[] {
     return this.#functions;
   }
@@ -70,6 +91,9 @@ export class GuestCode implements CodeSource {
   }
 
   functionAt(address: GuestAddress): KnownFunction | null {
+    for (const one of this.#libraries) {
+      if (address >= one.library.start && address < one.library.end) return libraryFunction(one, address);
+    }
     let low = 0;
     let high = this.#functions.length;
     while (low < high) {
@@ -183,4 +207,15 @@ export class GuestCode implements CodeSource {
     this.onRead?.(address, lifted.instruction.length);
     return lifted;
   }
+}
+
+function libraryFunction({ library, object, known }: KnownLibrary, address: GuestAddress): KnownFunction | null {
+  const found = library.functionAt(address);
+  if (found === null) return null;
+  let one = known.get(found.address);
+  if (one === undefined) {
+    one = { ...found, whole: found.name.replace(COLD, ""), object };
+    known.set(found.address, one);
+  }
+  return one;
 }
