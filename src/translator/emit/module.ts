@@ -22,6 +22,12 @@ export interface EmittedModule {
   readonly sizes: readonly number[];
 }
 
+/**
+ * What one function was written with. Engines throw optimised code away once no object of a shape that it was made for is
+ * left; then each translation would have to warm up anew.
+ */
+export let kept: object | null = null;
+
 /** A region and its place in the table. */
 export interface Placed {
   readonly region: Region;
@@ -104,6 +110,7 @@ export function emitModule(
   };
   const writers = plans.map((plan, i) => new FunctionWriter(plan, bodies[i], linkage, options));
   for (const writer of writers) writer.write();
+  kept = { module, plan: plans[0], writer: writers[0] };
   if (options.onFunction !== undefined) {
     const names = new Map([
       [resolve, "resolve"],

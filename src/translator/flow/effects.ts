@@ -95,6 +95,27 @@ class Collector {
   branchesInside = false;
   traps = false;
 
+  start(): void {
+    this.readLow = 0;
+    this.readHigh = 0;
+    this.killLow = 0;
+    this.killHigh = 0;
+    this.vectorsRead = 0;
+    this.vectorsKilled = 0;
+    this.reads = 0;
+    this.writes = 0;
+    this.conditionalWrites = 0;
+    this.zeroes = 0;
+    this.fills = 0;
+    this.lanesRead = 0;
+    this.lanesKilled = 0;
+    this.lanesWritten = 0;
+    this.conditionalLanes = false;
+    this.accessesMemory = false;
+    this.branchesInside = false;
+    this.traps = false;
+  }
+
   steps(steps: readonly Step[], conditional: boolean): void {
     for (const step of steps) this.step(step, conditional);
   }
@@ -251,6 +272,8 @@ class Collector {
   }
 }
 
+const COLLECTOR = new Collector();
+
 /** A value of 64 bits that the emitter keeps as 32. */
 export const isZeroExtended = (e: Expr): boolean => e.kind === "op" && e.op === "i64.extend_i32_u";
 
@@ -266,7 +289,8 @@ const everyByte = (low: number, high: number): number => low & (low >>> 16) & hi
 const anyByte = (low: number, high: number): number => (low | (low >>> 16) | high | (high >>> 16)) & GENERAL_MASK;
 
 export function effectsOf(steps: readonly Step[]): Effects {
-  const c = new Collector();
+  const c = COLLECTOR;
+  c.start();
   c.steps(steps, false);
   const last = steps.at(-1);
   return {
