@@ -16,10 +16,11 @@ import {
 import { parseDuration } from "./duration.js";
 import { takeInterrupt } from "./interrupt.js";
 import { KERNEL_HELP, KERNEL_OPTION, kernelFor } from "./kernel-module.js";
-import { filesOf, isInteractive, type Netdev, type NetdevSpec, openNetdev, parseNetdev } from "./netdev.js";
+import { filesOf, isInteractive, type NetdevSpec, openNetdev, parseNetdev } from "./netdev.js";
 import { bold, stderr, stdout } from "./output.js";
 import { printable } from "./printable.js";
 import { busModules, type DeviceChoice, modelFor, parseDevice } from "./run/models.js";
+import { play } from "./run/play.js";
 import { driverFor, parseParameters } from "./run/source.js";
 import { StatusLine } from "./run/status.js";
 
@@ -123,7 +124,7 @@ async function run(given: string, params: readonly string[], options: RunOptions
       const { pinned, bound } = machine.budget;
       return `${network.device.received} received, ${network.device.sent} sent, ${dma.statistics.maps} maps (${dma.live} live), ${pinned} of ${bound} frames pinned, ${network.dropped} dropped, ${collector.findings.length} findings`;
     });
-    await play(machine, netdev, clients, network.device, plan, asked);
+    await play(machine, netdev, clients, network.device, { ...plan, asked });
     await clients.close();
     status.end();
     const failed = loaded.domain.dead;
@@ -169,56 +170,6 @@ async function run(given: string, params: readonly string[], options: RunOptions
     status.end();
     await netdev.close();
   }
-}
-
-async function play(
-  machine: Machine,
-  netdev: Netdev,
-  clients: Clients,
-  device: { readonly received: number; readonly sent: number },
-  plan: Plan,
-  asked: Promise<void>,
-): Promise<void> {
-  const ends: Promise<unknown>[] = [asked];
-  const { clock } = machine;
-  if (plan.duration !== null) {
-    const { duration } = plan;
-    ends.push(new Promise<void>((resolve) => clock.timer(resolve).arm(duration)));
-  }
-  if (plan.packets !== null) ends.push(reached(machine, () => device.received + device.sent >= (plan.packets ?? 0)));
-  const inputs = Promise.all([netdev.ended, clients.sending]).then(() => settled(machine, clients, device));
-  if (plan.hasInputs) ends.push(inputs);
-  inputs.catch(() => {});
-  netdev.start();
-  const release = plan.hasInputs && !isInteractive(plan.netdev) ? () => {} : machine.loop.hold();
-  try {
-    await machine.run(Promise.race(ends), "traffic");
-  } finally {
-    release();
-  }
-}
-
-const CHECK_NANOSECONDS = 5_000_000;
-const QUIET_CHECKS = 4;
-
-/** Resolves when nothing has moved for a while. */
-async function settled(
-  machine: Machine,
-  clients: Clients,
-  device: { readonly received: number; readonly sent: number },
-): Promise<void> {
-  let before = -1;
-  for (let quiet = 0; quiet < QUIET_CHECKS; ) {
-    await new Promise<void>((resolve) => machine.clock.timer(resolve).arm(CHECK_NANOSECONDS));
-    const now = device.received + device.sent;
-    const isWaiting = clients.clients.some((client) => client.waiting > 0);
-    quiet = isWaiting || now !== before ? 0 : quiet + 1;
-    before = now;
-  }
-}
-
-async function reached(machine: Machine, done: () => boolean): Promise<void> {
-  while (!done()) await new Promise<void>((resolve) => machine.clock.timer(resolve).arm(CHECK_NANOSECONDS));
 }
 
 interface Plan {

@@ -2,16 +2,20 @@ import { fileURLToPath } from "node:url";
 import { type Command, InvalidArgumentError } from "commander";
 import type { DmaFault } from "../bus/io-mmu.js";
 import { requireEthernet } from "../formats/capture.js";
+import type { KernelPackage } from "../linux/kernel-package.js";
 import { Machine } from "../machine.js";
 import { OutOfMemoryError } from "../memory/physical-memory.js";
 import { PIN_POOL_NAMES, PinBoundError, PinBusyError, type PinPool } from "../memory/pin-budget.js";
 import { openCaptureFile } from "../node/capture-file.js";
-import { UsageError } from "../util/errors.js";
+import { EnvironmentError, UsageError } from "../util/errors.js";
 import { type ClientSpec, checkNames, checkOutputs, clientFiles, parseClient } from "./client.js";
 import { parseDuration } from "./duration.js";
+import { KERNEL_HELP, KERNEL_OPTION, kernelFor } from "./kernel-module.js";
 import { filesOf, isInteractive, type NetdevSpec, parseNetdev } from "./netdev.js";
-import { bold, stdout } from "./output.js";
+import { bold, stderr, stdout } from "./output.js";
+import { printable } from "./printable.js";
 import { diskCase } from "./start/disk.js";
+import { linuxPackets } from "./start/linux.js";
 import { offloadedPackets, receivedPackets, type Traffic } from "./start/packets.js";
 import { refusalsCase } from "./start/refusals.js";
 import type { CaseReport } from "./start/report.js";
@@ -26,6 +30,7 @@ interface StartOptions {
   memory: string;
   pinBound?: number;
   seed: number;
+  kernel?: string;
   json?: true;
 }
 
@@ -37,7 +42,7 @@ const DEFAULT_CLIENTS = ["web,filter=tcp port 80", "names,filter=port domain or 
 export function addStart(program: Command): void {
   program
     .command("start")
-    .description("Play all driver-DMA cases with the native drivers on real input.")
+    .description("Run a stock Linux driver on real input, and play all driver-DMA cases with native ones.")
     .option(
       "--netdev <pcap,rx=F,tx=F | stream,connect=ADDR | stream,listen=ADDR | dgram,local=ADDR,remote=ADDR>",
       "replay capture F into the wire and record what is sent, or lead the wire to a socket in QEMU's framing; ADDR is unix:/path or HOST:PORT (default: the recorded session)",
@@ -54,6 +59,7 @@ export function addStart(program: Command): void {
       "raw disk image; its content is left as it is (default: a scratch image)",
       once("--image"),
     )
+    .option(KERNEL_OPTION, `${KERNEL_HELP}; none: only native drivers`)
     .option("--terminal <tty|tcp:HOST:PORT>", "where the terminal line ends (default: a script)", once("--terminal"))
     .option("--memory <size>", "RAM of the machine", "64MiB")
     .option("--pin-bound <frames>", "frames that may be pinned (default: half of the RAM)", wholeNumber)
@@ -86,8 +92,12 @@ async function start(options: StartOptions): Promise<void> {
   };
   show(await terminalCase(machine, options.terminal));
   for (const report of await diskCase(machine, options.image)) show(report);
-  show(await receivedPackets(machine, traffic, clients));
-  // There is one peer, and the e1000 had it.
+  const kernel = await kernelAtHand(options.kernel);
+  if (kernel !== null) show(await linuxPackets(machine, kernel, traffic, clients));
+  // There is one peer, and files are written once: the first adapter had them.
+  if (kernel === null) show(await receivedPackets(machine, traffic, clients));
+  else if (traffic.netdev.kind === "pcap")
+    show(await receivedPackets(machine, unrecorded(traffic), clients.map(unrecordedClient)));
   if (traffic.netdev.kind === "pcap") {
     show(await offloadedPackets(machine, traffic.netdev.rx, traffic.inputs, clients));
   }
@@ -109,6 +119,25 @@ async function start(options: StartOptions): Promise<void> {
       `  I/O MMU: ${iommu.maps} maps, ${iommu.unmaps} unmaps, ${iommu.live} live, ${iommu.faults} accesses refused\n`,
   );
 }
+
+/** The kernel for the stock driver; null, and said why, if there is none. */
+async function kernelAtHand(ref: string | undefined): Promise<KernelPackage | null> {
+  if (ref === "none") return null;
+  try {
+    return await kernelFor(ref);
+  } catch (error) {
+    if (ref !== undefined || !(error instanceof EnvironmentError)) throw error;
+    stderr(`korral: no stock driver is run: ${printable(error.message)}\n`);
+    return null;
+  }
+}
+
+function unrecorded(traffic: Traffic): Traffic {
+  const { netdev } = traffic;
+  return netdev.kind === "pcap" ? { ...traffic, netdev: { ...netdev, tx: null } } : traffic;
+}
+
+const unrecordedClient = (client: ClientSpec): ClientSpec => ({ ...client, out: null });
 
 /** @param faults refused accesses of the cases; those of the demonstration are not among them */
 function summarise(machine: Machine, faults: number) {

@@ -104,22 +104,24 @@ export class KernelImage implements FunctionLibrary {
 
   /** Functions as the symbols tell: text in executable sections, each up to the next symbol. */
   functionAt(address: GuestAddress): LoadedFunction | null {
-    const known = this.#functions.get(address);
-    if (known !== undefined) return known;
-    const found = this.#findFunction(address);
-    this.#functions.set(address, found);
-    return found;
+    const place = this.symbols.at(address);
+    if (place === null) return null;
+    const start = (address - place.offset) as GuestAddress;
+    let found = this.#functions.get(start);
+    if (found === undefined) {
+      found = this.#findFunction(place.index, start);
+      this.#functions.set(start, found);
+    }
+    return found !== null && place.offset < found.size ? found : null;
   }
 
-  #findFunction(address: GuestAddress): LoadedFunction | null {
+  /** @param first symbol of an address: of several the first that is code counts */
+  #findFunction(first: number, start: GuestAddress): LoadedFunction | null {
     const { symbols } = this;
-    const section = this.#code.find((one) => address >= one.address && address < one.address + one.size);
-    const place = section === undefined ? null : symbols.at(address);
-    if (section === undefined || place === null) return null;
-    const start = symbols.address(place.index);
-    // Of several symbols of one address the first that is code counts.
-    for (let index = place.index; index < symbols.count && symbols.address(index) === start; index++) {
-      if (!/[tw]/i.test(symbols.type(index)) || start < section.address) continue;
+    const section = this.#code.find((one) => start >= one.address && start < one.address + one.size);
+    if (section === undefined) return null;
+    for (let index = first; index < symbols.count && symbols.address(index) === start; index++) {
+      if (!/[tw]/i.test(symbols.type(index))) continue;
       const room = section.address + section.size - start;
       const extent = symbols.extent(index);
       return { name: symbols.name(index), address: start, size: Math.min(extent === 0 ? room : extent, room) };
