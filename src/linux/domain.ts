@@ -154,7 +154,7 @@ export class LinuxDomain {
     );
     const pages = new PageAllocator(guest, LOW_MEMORY_END, () => heap.top);
     pagesBottom = () => pages.bottom;
-    reveal = (address, bytes) => pages.reveal(address, bytes);
+    reveal = (address, bytes) => pages.revealSlab(address, bytes);
     const percpu = new Percpu(guest);
     const execution = new Execution(guest, HOST_STACK_TOP);
     const time = new Time(guest, host.clock, () => this.pump());

@@ -7,7 +7,6 @@ import type { GuestAddress } from "../util/guest-address.js";
 import { LinuxDomain, type LinuxHost } from "./domain.js";
 import { KernelImage } from "./image.js";
 import type { KernelPackage } from "./kernel-package.js";
-import type { LinuxModule } from "./modules.js";
 import { NetDevice } from "./net.js";
 import { LinuxNetworkDriver } from "./network-driver.js";
 import type { PciFunction } from "./pci.js";
@@ -65,18 +64,13 @@ export interface Leftovers {
 /** An unmodified driver with the devices that it drives. */
 export class LinuxDriver {
   network: LinuxNetworkDriver | null = null;
-  readonly #modules: LinuxModule[];
-
   private constructor(
     private readonly machine: LinuxMachine,
     readonly domain: LinuxDomain,
     /** The capabilities of the driver: its endpoint, its end. */
     readonly access: DriverDomain,
     readonly pciFunction: PciFunction,
-    modules: LinuxModule[],
-  ) {
-    this.#modules = modules;
-  }
+  ) {}
 
   /**
    * Boots a kernel beside a device, and loads a driver with all that it depends on.
@@ -106,21 +100,19 @@ export class LinuxDriver {
         domain.scanPci([slot]);
       });
       if (domain.dead !== null) throw domain.dead;
-      const modules: LinuxModule[] = [];
       for (const name of before) if (kernel.builtin.has(name)) await machine.run(domain.initialise(name), name);
       for (const { name, bytes, fileName } of filesOf(kernel, source, before)) {
         const isDriver = name === source.name;
-        const { module, result } = await machine.run(
+        const { result } = await machine.run(
           domain.load(bytes, fileName, isDriver ? parameters : {}),
           `initialisation of ${name}`,
         );
-        modules.push(module);
         if (result !== 0) {
           throw new DriverFailedError("driver-init", `${name} does not start: its initialisation returned ${result}`);
         }
       }
       const [fn] = domain.services.pci.functions;
-      return new LinuxDriver(machine, domain, access, fn, modules);
+      return new LinuxDriver(machine, domain, access, fn);
     } catch (error) {
       access.kill(`it did not start: ${error instanceof Error ? error.message : String(error)}`);
       throw error;
@@ -179,7 +171,7 @@ export class LinuxDriver {
     const { machine, domain } = this;
     if (domain.dead === null && this.network !== null)
       await machine.run(this.network.device.down(), "network device down");
-    for (const module of [...this.#modules].reverse()) {
+    for (const module of [...domain.modules.loaded.values()].reverse()) {
       if (domain.dead !== null) break;
       await machine.run(domain.unload(module), `unloading ${module.name}`);
     }

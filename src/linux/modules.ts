@@ -123,6 +123,8 @@ export class ModuleLoader {
   remove(module: LinuxModule): void {
     const { guest, execution } = this;
     const kobject = guest.offset("module.mkobj") + guest.offset("module_kobject.kobj");
+    // The folder that drivers of the module are listed in.
+    execution.call("kobject_put", guest.field("module.mkobj.drivers_dir").pointer(module.descriptor));
     execution.call("kobject_del", module.descriptor + kobject);
     execution.call("kobject_put", module.descriptor + kobject);
     for (const address of module.parameterMemory) this.heap.free(address);

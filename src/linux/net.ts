@@ -1,5 +1,5 @@
 import { ETHERNET_HEADER_BYTES } from "../devices/wire.js";
-import { KorralError } from "../util/errors.js";
+import { KorralError, UsageError } from "../util/errors.js";
 import type { GuestAddress } from "../util/guest-address.js";
 import type { LinuxDomain } from "./domain.js";
 import type { Field, Guest } from "./guest.js";
@@ -20,6 +20,12 @@ const LONGEST_FRAME = 65_536;
 /** `NETIF_F_SG`, the first bit of the features. */
 const NETIF_F_SG = 1;
 const NAME_BYTES = 16;
+/** `ETH_SS_STATS` and `ETH_GSTRING_LEN`. */
+const STATISTICS_STRINGS = 1;
+const STRING_BYTES = 32;
+const MOST_FEATURES = 64;
+const ETHERTYPE_VLAN_NETWORK_ORDER = 0x0081;
+const EINVAL = 22;
 const SOFTIRQ_DISABLED = 0x200;
 
 /** The driver refused something. */
@@ -84,6 +90,8 @@ export class NetDevice {
   readonly #refcount: Field;
   readonly #fragment: { readonly page: Field; readonly length: Field; readonly offset: Field };
   #tap: GuestAddress | null = null;
+  /** What the tap calls. */
+  #handler = 0 as GuestAddress;
 
   constructor(
     private readonly domain: LinuxDomain,
@@ -207,22 +215,113 @@ export class NetDevice {
     }
   }
 
-  /** @throws NetDeviceError */
+  /** @throws NetDeviceError that names what the driver takes */
   async setMtu(mtu: number): Promise<void> {
-    const { address } = this;
-    await this.#locked("MTU", function* () {
-      return yield ["dev_set_mtu", address, mtu];
-    });
+    const { address, domain } = this;
+    const answer = await domain.script(
+      "MTU",
+      locked(function* () {
+        return (yield ["dev_set_mtu", address, mtu]) | 0;
+      }),
+    );
+    if (answer >= 0) return;
+    const limit = (name: string): number => this.#guest.field(`net_device.${name}`).get(address);
+    const why =
+      answer === -EINVAL ? `it takes ${limit("min_mtu")} to ${limit("max_mtu")}` : `the driver answered ${answer}`;
+    throw new NetDeviceError("net-mtu", `${this.name} refuses an MTU of ${mtu}: ${why}`, 1);
   }
 
   /** Has a VLAN filter let an identifier through, or not any more. @throws NetDeviceError */
   async setVlan(identifier: number, on: boolean): Promise<void> {
     const { address } = this;
-    const protocol = 0x0081;
     await this.#locked("VLAN", function* () {
-      const answer = yield [on ? "vlan_vid_add" : "vlan_vid_del", address, protocol, identifier];
+      const answer = yield [on ? "vlan_vid_add" : "vlan_vid_del", address, ETHERTYPE_VLAN_NETWORK_ORDER, identifier];
       return on ? answer : (0 as GuestAddress);
     });
+  }
+
+  /** Whether a feature is on, by the name that `ethtool -k` has for it: `rx-vlan-hw-parse`. */
+  hasFeature(name: string): boolean {
+    return (this.#features("features") & this.#featureBit(name)) !== 0n;
+  }
+
+  /** Whether a feature can be turned on and off. */
+  canChangeFeature(name: string): boolean {
+    return (this.#features("hw_features") & this.#featureBit(name)) !== 0n;
+  }
+
+  /** Turns a feature on or off, as `ethtool -K`. @throws NetDeviceError */
+  async setFeature(name: string, on: boolean): Promise<void> {
+    if (this.hasFeature(name) === on) return;
+    const bit = this.#featureBit(name);
+    const { address } = this;
+    if (this.canChangeFeature(name)) {
+      const at = (address + this.#guest.offset("net_device.wanted_features")) as GuestAddress;
+      const wanted = this.#features("wanted_features");
+      this.#guest.writeBig(at, on ? wanted | bit : wanted & ~bit);
+      await this.#locked("features", function* () {
+        yield ["netdev_update_features", address];
+        return 0;
+      });
+    }
+    if (this.hasFeature(name) === on) return;
+    throw new NetDeviceError("net-feature", `${this.name}: the driver does not turn ${name} ${on ? "on" : "off"}`, 1);
+  }
+
+  /** Bits by the kernel's own table of names. */
+  #featureBit(name: string): bigint {
+    const names = this.#guest.symbol("netdev_features_strings");
+    for (let i = 0; i < MOST_FEATURES; i++) {
+      if (this.#guest.text((names + i * STRING_BYTES) as GuestAddress) === name) return 1n << BigInt(i);
+    }
+    throw new UsageError(`this kernel's network devices have no feature ${name}`, "net-feature");
+  }
+
+  #features(which: "features" | "hw_features" | "wanted_features"): bigint {
+    return this.#guest.readBig((this.address + this.#guest.offset(`net_device.${which}`)) as GuestAddress);
+  }
+
+  /** What the driver counts, in its order, as `ethtool -S` shows it; empty if it counts nothing. */
+  async ethtoolStatistics(): Promise<ReadonlyMap<string, bigint>> {
+    const guest = this.#guest;
+    const { heap } = this.domain.services;
+    const { address } = this;
+    const operations = guest.field("net_device.ethtool_ops").pointer(address);
+    const operation = (name: string): GuestAddress =>
+      operations === 0 ? operations : guest.field(`ethtool_ops.${name}`).pointer(operations);
+    const [begin, complete, count, strings, values] = [
+      operation("begin"),
+      operation("complete"),
+      operation("get_sset_count"),
+      operation("get_strings"),
+      operation("get_ethtool_stats"),
+    ];
+    const statistics = new Map<string, bigint>();
+    if (count === 0 || strings === 0 || values === 0) return statistics;
+    const read = (number: number, names: GuestAddress, data: GuestAddress): void => {
+      for (let i = 0; i < number; i++) {
+        const name = guest.text((names + i * STRING_BYTES) as GuestAddress).slice(0, STRING_BYTES);
+        statistics.set(name, guest.readBig((data + i * 8) as GuestAddress));
+      }
+    };
+    await this.#locked("statistics of the driver", function* () {
+      const begun = begin === 0 ? 0 : (yield [begin, address]) | 0;
+      if (begun < 0) return begun;
+      const number = (yield [count, address, STATISTICS_STRINGS]) | 0;
+      if (number > 0) {
+        const header = heap.allocate(guest.sizeOf("ethtool_stats"));
+        const names = heap.allocate(number * STRING_BYTES);
+        const data = heap.allocate(number * 8);
+        guest.field("ethtool_stats.n_stats").set(header, number);
+        yield [strings, address, STATISTICS_STRINGS, names];
+        yield [values, address, header, data];
+        read(number, names, data);
+        for (const memory of [header, names, data]) heap.free(memory);
+      }
+      if (complete !== 0) yield [complete, address];
+      return Math.min(number, 0);
+    });
+    return statistics;
   }
 
   async statistics(): Promise<NetStatistics> {
@@ -333,13 +432,7 @@ export class NetDevice {
 
   /** Runs calls with the lock of the network configuration held. */
   async #locked(what: string, body: () => Script<number>): Promise<void> {
-    const script = function* (): Script<number> {
-      yield ["rtnl_lock"];
-      const answer = yield* body();
-      yield ["rtnl_unlock"];
-      return answer | 0;
-    };
-    const answer = await this.domain.script(what, script());
+    const answer = (await this.domain.script(what, locked(body))) | 0;
     if (answer >= 0) return;
     throw new NetDeviceError("net-device", `${this.name}: ${what} failed with error ${-answer}`, 1);
   }
@@ -361,8 +454,8 @@ export class NetDevice {
     const tap = services.heap.allocate(guest.sizeOf("packet_type"));
     guest.field("packet_type.type").set(tap, ETH_P_ALL_NETWORK_ORDER);
     guest.field("packet_type.dev").set(tap, this.address);
-    const handler = this.domain.function("packet", (call) => this.#receive(call));
-    guest.field("packet_type.func").set(tap, handler);
+    if (this.#handler === 0) this.#handler = this.domain.function("packet", (call) => this.#receive(call));
+    guest.field("packet_type.func").set(tap, this.#handler);
     services.execution.call("dev_add_pack", tap);
     this.#tap = tap;
   }
@@ -436,6 +529,13 @@ export class NetDevice {
 }
 
 const NETDEV_TX_BUSY = 0x10;
+
+function* locked<T>(body: () => Script<T>): Script<T> {
+  yield ["rtnl_lock"];
+  const answer = yield* body();
+  yield ["rtnl_unlock"];
+  return answer;
+}
 
 function skbFields(guest: Guest): SkbFields {
   const { types } = guest.image;

@@ -61,6 +61,8 @@ export class LinuxNetworkDriver {
   readonly #scratch = new Uint8Array(LONGEST_COPY);
   readonly #demultiplexer: ReceiveDemultiplexer;
   readonly #watched = new Set<Transfer>();
+  /** The driver copies frames together by itself: it is given them in one piece. */
+  #copies = false;
 
   private constructor(
     private readonly domain: LinuxDomain,
@@ -75,6 +77,9 @@ export class LinuxNetworkDriver {
       if (!this.#demultiplexer.deliver(offset, length)) this.dropped++;
     };
     domain.onQuiet = () => this.#flush();
+    domain.services.lent.onRead = () => {
+      this.#copies = true;
+    };
   }
 
   /** Serves the driver's endpoint. The device must be up. */
@@ -192,7 +197,7 @@ export class LinuxNetworkDriver {
       if (result !== "busy") done?.(null);
       return result;
     }
-    if (length < COPY_BELOW || !this.device.gathers) {
+    if (length < COPY_BELOW || this.#copies || !this.device.gathers) {
       this.#gather(request.pin, offset, length);
       const result = this.device.send(this.#scratch, 0, length);
       if (result === "sent") statistics.countCopy(length);

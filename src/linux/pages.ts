@@ -12,6 +12,10 @@ const QUARANTINE = 16;
 const LARGEST_ORDER = 14;
 /** Bits of `struct page.flags` count from 0; the heads of compound pages have this one in all kernels so far. */
 const HEAD_FLAG = "PG_head";
+/** Slabs are told by a flag, or by a type in the high byte of what counts mappings of other pages. */
+const SLAB_FLAG = "PG_slab";
+const SLAB_TYPE = "PGTY_slab";
+const PAGE_TYPE_SHIFT = 24;
 
 export interface PageState {
   readonly bottom: number;
@@ -36,6 +40,9 @@ export class PageAllocator {
   readonly #flags: Field;
   readonly #compoundHead: Field;
   readonly #headBit: number;
+  /** 0 where the kernel tells slabs by the type of their pages. */
+  readonly #slabFlag: number;
+  readonly #slabType: number = 0;
   /** Where the order of a compound page is kept: in its second `struct page`. */
   readonly #order: number;
   readonly #count: number;
@@ -54,6 +61,12 @@ export class PageAllocator {
     this.#compoundHead = guest.field("page.compound_head");
     const flags = guest.image.types.enumerators("pageflags");
     this.#headBit = Number(flags.find(({ name }) => name === HEAD_FLAG)?.value ?? 0);
+    const slab = flags.find(({ name }) => name === SLAB_FLAG);
+    this.#slabFlag = slab === undefined ? 0 : 1 << Number(slab.value);
+    if (slab === undefined) {
+      const type = guest.image.types.enumerators("pagetype").find(({ name }) => name === SLAB_TYPE);
+      this.#slabType = Number(type?.value ?? 0) * 2 ** PAGE_TYPE_SHIFT;
+    }
     const isOld = guest.hasField("page.compound_order");
     this.#order = isOld ? guest.offset("page.compound_order") : guest.offset("folio._flags_1") - this.#pageBytes;
     this.#count = guest.hasField("page.compound_nr")
@@ -85,6 +98,16 @@ export class PageAllocator {
     const first = this.pageOf(address);
     const size = Math.ceil(bytes / PAGE) * this.#pageBytes;
     this.guest.memory.setShadow(first, size, Shadow.accessible);
+  }
+
+  /** The same for memory that `kmalloc` takes from: the kernel frees some things only if they are of such. */
+  revealSlab(address: GuestAddress, bytes: number): void {
+    this.reveal(address, bytes);
+    for (let at = address; at < address + bytes; at = (at + PAGE) as GuestAddress) {
+      const page = this.pageOf(at);
+      if (this.#slabFlag === 0) this.#mapcount.set(page, this.#slabType);
+      else this.#flags.set(page, this.#slabFlag);
+    }
   }
 
   /** @returns the `struct page` of 2^order zeroed pages that belong to the caller. @throws HeapExhaustedError */
