@@ -64,6 +64,7 @@ export interface Leftovers {
 /** An unmodified driver with the devices that it drives. */
 export class LinuxDriver {
   network: LinuxNetworkDriver | null = null;
+
   private constructor(
     private readonly machine: LinuxMachine,
     readonly domain: LinuxDomain,
@@ -175,9 +176,19 @@ export class LinuxDriver {
       if (domain.dead !== null) break;
       await machine.run(domain.unload(module), `unloading ${module.name}`);
     }
+    await this.#unbind();
     const left = this.leftovers();
     this.access.kill("it was unloaded");
     return left;
+  }
+
+  /** Drivers of buses may be part of the kernel, which nothing unloads. */
+  async #unbind(): Promise<void> {
+    const { machine, domain, pciFunction } = this;
+    if (domain.dead !== null || pciFunction.device === null || this.bound === null) return;
+    const device = pciFunction.device + domain.services.guest.offset("pci_dev.dev");
+    await machine.run(domain.run("unbind", "device_release_driver", device), `unbinding ${this.bound}`);
+    domain.settle();
   }
 
   leftovers(): Leftovers {

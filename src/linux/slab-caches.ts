@@ -56,6 +56,11 @@ export class SlabCaches {
     return this.#caches.get(cache)?.size ?? 0;
   }
 
+  /** Objects of all caches of a name. */
+  live(name: string): number {
+    return [...this.#caches.values()].reduce((sum, cache) => sum + (cache.name === name ? cache.live : 0), 0);
+  }
+
   allocate(cache: GuestAddress): GuestAddress {
     const known = this.#caches.get(cache);
     if (known === undefined) return 0 as GuestAddress;
