@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that the oracle tests and benchmarks compare with or run in. The product needs none of them.
 set -euo pipefail
-packages=(tcpdump libpcap-dev gcc libc6-dev kmod bpftool pahole xz-utils zstd lz4 gzip chromium)
+packages=(tcpdump libpcap-dev gcc libc6-dev kmod bpftool pahole xz-utils zstd lz4 gzip chromium
+  qemu-system-x86 busybox-static)
 missing=()
 for package in "${packages[@]}"; do
   dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
