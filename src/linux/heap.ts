@@ -30,6 +30,11 @@ export interface AllocationRecord {
   readonly live: boolean;
 }
 
+export interface AllocationObserver {
+  allocated(address: GuestAddress, size: number): void;
+  freed(address: GuestAddress): void;
+}
+
 export interface HeapState {
   readonly next: number;
   readonly live: number;
@@ -73,6 +78,8 @@ class Queue {
 export class Heap {
   live = 0;
   liveBytes = 0;
+  /** Told of each allocation, and of each end of one. */
+  observer: AllocationObserver | null = null;
   #next: number;
   /** By granule from the start: bytes of a live allocation that begins there, negative for a freed one. 0-byte ones count as 1. */
   readonly #sizes: Int32Array;
@@ -118,6 +125,7 @@ export class Heap {
     memory.bytes.fill(Shadow.accessible, at + SHADOW, at + SHADOW + size);
     memory.bytes.fill(Shadow.redZone, at + SHADOW + size, at + SHADOW + slot);
     memory.bytes.fill(0, at, at + size);
+    this.observer?.allocated(address, size);
     return address;
   }
 
@@ -131,6 +139,7 @@ export class Heap {
     const slot = this.#slots[granule];
     this.live--;
     this.liveBytes -= size;
+    this.observer?.freed(address);
     const { memory } = this.guest;
     const at = memory.offset(address);
     memory.onShadowChange?.(at >>> 12, (at + slot - 1) >>> 12);

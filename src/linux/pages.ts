@@ -2,7 +2,7 @@ import { SHADOW } from "../translator/guest-space.js";
 import { Shadow } from "../translator/shadow.js";
 import type { GuestAddress } from "../util/guest-address.js";
 import type { Field, Guest } from "./guest.js";
-import { HeapExhaustedError } from "./heap.js";
+import { type AllocationObserver, HeapExhaustedError } from "./heap.js";
 import { physicalOf, VMEMMAP, VMEMMAP_END, virtualOf } from "./layout.js";
 
 const PAGE = 4096;
@@ -31,6 +31,8 @@ interface Block {
 /** Pages of low memory, from its end downwards, and the `struct page` of each frame. */
 export class PageAllocator {
   live = 0;
+  /** Told of each block, and of its end, by the address of its `struct page`. */
+  observer: AllocationObserver | null = null;
   readonly #free: Block[][] = Array.from({ length: LARGEST_ORDER + 1 }, () => []);
   /** By the address of their `struct page`. */
   readonly #live = new Map<GuestAddress, Block>();
@@ -123,6 +125,7 @@ export class PageAllocator {
     this.#describe(page, order, compound && order > 0);
     this.#live.set(page, block);
     this.live++;
+    this.observer?.allocated(page, bytes);
     return page;
   }
 
@@ -132,6 +135,7 @@ export class PageAllocator {
     if (block === undefined) return false;
     this.#live.delete(page);
     this.live--;
+    this.observer?.freed(page);
     this.#refcount.set(page, 0);
     const at = this.guest.memory.offset(block.address);
     this.guest.memory.onShadowChange?.(at >>> PAGE_SHIFT, (at + (PAGE << block.order) - 1) >>> PAGE_SHIFT);
