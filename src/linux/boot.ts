@@ -8,7 +8,7 @@ import type { Services } from "./services.js";
 /** `enum system_states`: running. */
 const SYSTEM_RUNNING = "SYSTEM_RUNNING";
 /** To be changed with what seams and services leave in memory, or how it is kept. */
-const BOOT_FORMAT = 2;
+const BOOT_FORMAT = 3;
 const PREEMPT_ENABLED = 0x8000_0000;
 const CPU_MASKS = ["__cpu_possible_mask", "__cpu_present_mask", "__cpu_online_mask", "__cpu_active_mask"];
 /** What the kernel says of physical addresses must be more than any that the domain has, lent frames included. */

@@ -4,6 +4,7 @@ import type { PciBus, PciSlot } from "../bus/pci-bus.js";
 import { SectionFlag } from "../formats/elf-constants.js";
 import type { Bank, PhysicalMemory } from "../memory/physical-memory.js";
 import type { PinAuthority, PinBudget } from "../memory/pin-budget.js";
+import { RSP } from "../translator/instruction.js";
 import { Sandbox } from "../translator/sandbox.js";
 import { KorralError } from "../util/errors.js";
 import { EventSource } from "../util/events.js";
@@ -118,6 +119,7 @@ export class LinuxDomain {
   readonly #authority: PinAuthority;
   #stubs = 0;
   #bootInstructions = 0;
+  readonly #sites = new Map<GuestAddress, string>();
   #random: Random;
   readonly #hostRandom: Random;
   #pumping = false;
@@ -165,7 +167,7 @@ export class LinuxDomain {
     const interrupts = new Interrupts(guest, execution, threads, percpu);
     const pci = new PciBridge(guest, execution, heap, interrupts, host.pci);
     const messages = new MessageInterrupts(guest, host.interrupts, interrupts, pci);
-    const site = (): string => this.site();
+    const site = (): string => this.callSite();
     const lent = new LentFrames(guest, host.memory);
     const dma = new DmaMappings(guest, this.bank, authority, lent, site);
     const formatter = new Formatter(guest, heap, execution);
@@ -346,6 +348,7 @@ export class LinuxDomain {
     if (exit !== null) await this.run(module.name, exit);
     this.settle();
     this.modules.remove(module);
+    this.#sites.clear();
   }
 
   get dead(): unknown {
@@ -428,6 +431,17 @@ export class LinuxDomain {
       this.#die(error);
       return null;
     }
+  }
+
+  /** The same for the caller of a seam, which mostly is a module: each place is worked out once. */
+  callSite(): string {
+    const caller = this.services.guest.pointer(this.sandbox.cpu.generalAddress(RSP));
+    const known = this.#sites.get(caller);
+    if (known !== undefined) return known;
+    const site = this.site();
+    // What the kernel calls on behalf of several drivers has to be looked into each time.
+    if (this.modules.nameAt(caller) !== null) this.#sites.set(caller, site);
+    return site;
   }
 
   /** The nearest function of a module among the callers, with its module; else the kernel's. */

@@ -9,6 +9,7 @@ import type { FunctionLibrary } from "../translator/code.js";
 import type { LoadedFunction } from "../translator/loaded-object.js";
 import { InputError, UnsupportedError } from "../util/errors.js";
 import type { GuestAddress } from "../util/guest-address.js";
+import { patch, type SiteTable, Thunks } from "./patching.js";
 import { IMAGE, LOW_MEMORY_END } from "./layout.js";
 
 /** What a kernel or module offers to modules. */
@@ -41,6 +42,7 @@ export class KernelImage implements FunctionLibrary {
   /** Where the image ends, exclusive. */
   readonly end: GuestAddress;
   #exports: ReadonlyMap<string, KernelExport> | null = null;
+  #thunks: Thunks | null = null;
   readonly #code: readonly ElfSection[];
   readonly #functions = new Map<GuestAddress, LoadedFunction | null>();
 
@@ -58,6 +60,7 @@ export class KernelImage implements FunctionLibrary {
     const last = this.sections[this.sections.length - 1];
     this.end = (last.address + last.size) as GuestAddress;
     if (this.end > LOW_MEMORY_END) throw new UnsupportedError("kernel-layout", `${elf.name} is too large`);
+    this.#patch();
     const fixed = DYNAMIC_BASES.find((name) => !this.symbols.has(name));
     if (fixed !== undefined) {
       throw new UnsupportedError(
@@ -68,7 +71,7 @@ export class KernelImage implements FunctionLibrary {
   }
 
   /**
-   * @param bytes the decompressed image (vmlinux); must not change
+   * @param bytes the decompressed image (vmlinux), which becomes this object's: it is patched in place
    * @throws UnsupportedError, InputError
    */
   static parse(bytes: Uint8Array, name: string): KernelImage {
@@ -125,6 +128,44 @@ export class KernelImage implements FunctionLibrary {
       const room = section.address + section.size - start;
       const extent = symbols.extent(index);
       return { name: symbols.name(index), address: start, size: Math.min(extent === 0 ? room : extent, room) };
+    }
+    return null;
+  }
+
+  /** Thunks and the tracer, of which modules have to know, too. */
+  get thunks(): Thunks {
+    this.#thunks ??= new Thunks((name) => this.find(name));
+    return this.#thunks;
+  }
+
+  #patch(): void {
+    const table = (name: string): SiteTable | null => {
+      const section = this.elf.section(name);
+      return section?.hasBytes === true ? { address: section.address, bytes: section.data } : null;
+    };
+    const tables = {
+      indirect: table(".retpoline_sites"),
+      returns: table(".return_sites"),
+      traced: this.#between("__start_mcount_loc", "__stop_mcount_loc"),
+    };
+    const text = { at: (address: GuestAddress) => this.#codeAt(address) };
+    patch(text, tables, this.thunks);
+  }
+
+  #between(start: string, end: string): SiteTable | null {
+    const from = this.find(start);
+    const to = this.find(end);
+    if (from === null || to === null) return null;
+    const section = this.sections.find((one) => one.address <= from && from < one.address + one.size);
+    if (section === undefined || !section.hasBytes) return null;
+    return { address: from, bytes: section.data.subarray(from - section.address, to - section.address) };
+  }
+
+  #codeAt(address: GuestAddress): Uint8Array | null {
+    for (const one of this.#code) {
+      if (address < one.address || address >= one.address + one.size) continue;
+      const at = one.offset + address - one.address;
+      return this.elf.bytes.subarray(at, Math.min(at + 16, one.offset + one.size));
     }
     return null;
   }

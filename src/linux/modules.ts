@@ -8,6 +8,7 @@ import { Guest } from "./guest.js";
 import type { Heap } from "./heap.js";
 import type { KernelExport } from "./image.js";
 import type { JumpLabels } from "./jump-labels.js";
+import { patch, type SiteTable } from "./patching.js";
 import type { Services } from "./services.js";
 
 /** The name of the checksum that says that kernel and module agree on `struct module` itself. */
@@ -69,6 +70,7 @@ export class ModuleLoader {
     if (segment === undefined) {
       throw new UnsupportedError("no-module", `${fileName} has no struct module: it is no complete module`);
     }
+    this.#patch(object);
     const module: LinuxModule = {
       name,
       file,
@@ -142,6 +144,29 @@ export class ModuleLoader {
     const index = module.file.symbols.find(name);
     if (index < 0 || module.file.symbols.isUndefined(index)) return null;
     return module.object.symbols.find(name).address;
+  }
+
+  /** What the kernel does with code that it loads. */
+  #patch(object: LoadedObject): void {
+    const { memory, image } = this.guest;
+    const table = (name: string): SiteTable | null => {
+      const segment = object.segments.find((one) => one.name === name);
+      if (segment === undefined || segment.size === 0) return null;
+      return { address: segment.address, bytes: this.guest.bytes(segment.address, segment.size) };
+    };
+    const code = object.segments.filter(({ execute }) => execute);
+    const at = (address: GuestAddress): Uint8Array | null => {
+      const segment = code.find((one) => one.address <= address && address < one.address + one.size);
+      if (segment === undefined) return null;
+      const start = memory.offset(address);
+      return memory.bytes.subarray(start, start + Math.min(16, segment.address + segment.size - address));
+    };
+    const tables = {
+      indirect: table(".retpoline_sites"),
+      returns: table(".return_sites"),
+      traced: table("__mcount_loc"),
+    };
+    patch({ at }, tables, image.thunks);
   }
 
   /** The name of the module whose memory holds an address. */
