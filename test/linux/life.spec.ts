@@ -2,8 +2,15 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { difference, frameOf, framesOfSizes, PEER_ADDRESS, padded } from "../support/frames.js";
 import { BOOT_PATIENCE, LinuxRig, linuxKernel, NOTHING_LEFT } from "../support/linux-driver.js";
 
-const DRIVERS = ["e1000", "8139cp", "8139too", "pcnet32", "virtio_net"];
-const KERNELS = ["6.1", "6.12"];
+const PHYSICAL = ["e1000", "8139cp", "8139too", "pcnet32"];
+const VIRTUAL = ["virtio_net", "virtio_net on virtio-net-pci,packed=off", "virtio_net on virtio-net-pci,mrg_rxbuf=off"];
+const KERNELS = [
+  { series: "6.1", flavour: "amd64", drivers: [...PHYSICAL, ...VIRTUAL] },
+
+  { series: "6.1", flavour: "cloud-amd64", drivers: ["virtio_net"] },
+  { series: "6.12", flavour: "amd64", drivers: [...PHYSICAL, ...VIRTUAL] },
+  { series: "6.12", flavour: "cloud-amd64", drivers: ["virtio_net"] },
+];
 const FRAMES = 120;
 /** `NAPI_SKB_CACHE_SIZE`. */
 const MOST_KEPT_BUFFERS = 64;
@@ -17,12 +24,14 @@ function added(after: ReadonlyMap<string, bigint>, before: ReadonlyMap<string, b
   return (after.get(counter) ?? -1n) - (before.get(counter) ?? 0n);
 }
 
-describe.each(KERNELS)("Linux %s", (series) => {
-  const kernel = linuxKernel(series);
-  describe.skipIf(typeof kernel === "string").each(DRIVERS)("%s, unmodified", (name) => {
+describe.each(KERNELS)("Linux $series $flavour", ({ series, flavour, drivers }) => {
+  const kernel = linuxKernel(series, flavour);
+  describe.skipIf(typeof kernel === "string").each(drivers)("%s", (subject) => {
+    const [name, device] = subject.split(" on ");
     let rig: LinuxRig;
     beforeAll(async () => {
-      if (typeof kernel !== "string") rig = await LinuxRig.up(await kernel, name);
+      if (typeof kernel === "string") return;
+      rig = await LinuxRig.up(await kernel, name, device === undefined ? {} : { device });
     }, BOOT_PATIENCE);
     afterAll(() => rig?.[Symbol.asyncDispose]());
 
