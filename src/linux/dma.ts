@@ -212,14 +212,14 @@ export class DmaMappings {
     return record === null ? null : (mappings?.get(record.address) ?? null);
   }
 
-  /** Takes everything of a device away. */
+  /** Takes everything of a device away, at the end of the driver: its I/O MMU entries may be gone before. */
   releaseAll(device: IoMmuContext): void {
     for (const mapping of this.mappingsOf(device)) this.#release(device, mapping);
   }
 
   #release(device: IoMmuContext, { address, pin, start, length, kind }: DmaMapping): void {
     this.#mappings.get(device)?.delete(address);
-    device.unmap(address, "the driver");
+    if (device.live > 0) device.unmap(address, "the driver");
     this.authority.unpin(pin);
     if (kind !== "coherent" && start !== null) this.#take(start, length);
     this.statistics.unmaps++;
