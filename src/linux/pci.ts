@@ -65,6 +65,8 @@ export class PciBridge {
     guest.memory.handle(BigInt.asUintN(64, BigInt(IO_MAPPINGS)), IO_SPACE_BYTES, {
       read: (address, bytes) => this.#load(address, bytes),
       write: (address, bytes, value) => this.#store(address, bytes, value),
+      readWord: (physical, bytes) => this.#read(physical, bytes),
+      writeWord: (physical, bytes, value) => this.#write(physical, bytes, value),
     });
   }
 

@@ -54,6 +54,8 @@ export class GuestCode implements CodeSource {
   readonly pinned = new Set<GuestAddress>();
   /** Addresses that code elsewhere calls, where no symbol says so. */
   readonly entries = new Set<GuestAddress>();
+  /** Instructions that have accessed registers of devices: translated code asks the host for these accesses. */
+  readonly io = new Set<GuestAddress>();
   inlining = true;
   /** Told where instructions are read: what is known of them has to be forgotten when the bytes change. */
   onRead: ((address: GuestAddress, length: number) => void) | null = null;

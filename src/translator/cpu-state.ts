@@ -34,6 +34,8 @@ export const CPU = {
   lazyR: 0x0f8,
   /** i32, a bit a register: those whose value in memory is the newest, while frames are being left one by one. */
   spilled: 0x100,
+  /** i32: not 0 if the host refused an access to registers of a device that translated code asked it for. */
+  refused: 0x104,
   /** XMM0 to XMM15, 16 bytes each. */
   xmm: 0x200,
   /** Where indirect targets are looked up: entries of 16 bytes (i64 guest address, i32 table index). */

@@ -25,11 +25,17 @@ export interface Mapping extends Protection {
 export interface IoHandler {
   readonly read: (address: bigint, bytes: Bytes) => bigint;
   readonly write: (address: bigint, bytes: Bytes, value: bigint) => void;
+  /** The same for up to 4 bytes, without big integers: the address counts from the start of the range, the value is unsigned. */
+  readonly readWord?: (offset: number, bytes: number) => number;
+  readonly writeWord?: (offset: number, bytes: number, value: number) => void;
 }
 
 interface IoRange extends IoHandler {
   readonly start: bigint;
   readonly end: bigint;
+  /** The same as signed numbers, exact up to ±2^53. */
+  readonly first: number;
+  readonly last: number;
 }
 
 export const PAGE_BYTES = 4096;
@@ -50,6 +56,8 @@ export class GuestMemory implements MemoryPort {
   high = 0n;
   /** What the last access that was refused was. */
   fault: AccessFault | null = null;
+  /** An access has reached a handler since somebody set this to false. */
+  reachedIo = false;
   /** Told of the first store of guest code to a page that is watched, and of what hosts write, before it happens. */
   onWrite: ((address: GuestAddress, size: number) => void) | null = null;
   /** Told before shadow changes on a page. */
@@ -176,8 +184,28 @@ export class GuestMemory implements MemoryPort {
 
   /** Accesses to addresses that no guest memory lies at go to a handler. */
   handle(start: bigint, size: number, handler: IoHandler): void {
-    const first = BigInt.asUintN(64, start);
-    this.#io.push({ start: first, end: first + BigInt(size), ...handler });
+    const from = BigInt.asUintN(64, start);
+    const first = Number(BigInt.asIntN(64, start));
+    this.#io.push({ start: from, end: from + BigInt(size), first, last: first + size, ...handler });
+  }
+
+  /**
+   * An access of translated code to registers of a device.
+   * @returns unsigned; -1 if it has to be carried out step by step
+   */
+  loadIo(low: number, high: number, bytes: number): number {
+    const address = high * 2 ** 32 + (low >>> 0);
+    const io = this.#ioAtNumber(address, bytes);
+    return io?.readWord === undefined ? -1 : io.readWord(address - io.first, bytes);
+  }
+
+  /** @returns false if it has to be carried out step by step */
+  storeIo(low: number, high: number, bytes: number, value: number): boolean {
+    const address = high * 2 ** 32 + (low >>> 0);
+    const io = this.#ioAtNumber(address, bytes);
+    if (io?.writeWord === undefined) return false;
+    io.writeWord(address - io.first, bytes, bytes === 4 ? value >>> 0 : value & (2 ** (8 * bytes) - 1));
+    return true;
   }
 
   /** Mappings as a snapshot had them; the shadow comes with it. */
@@ -384,7 +412,17 @@ export class GuestMemory implements MemoryPort {
 
   #ioAt(address: bigint, bytes: number): IoRange | undefined {
     const at = BigInt.asUintN(64, address);
-    return this.#io.find(({ start, end }) => at >= start && at + BigInt(bytes) <= end);
+    const found = this.#io.find(({ start, end }) => at >= start && at + BigInt(bytes) <= end);
+    if (found !== undefined) this.reachedIo = true;
+    return found;
+  }
+
+  #ioAtNumber(address: number, bytes: number): IoRange | undefined {
+    for (let i = 0; i < this.#io.length; i++) {
+      const io = this.#io[i];
+      if (address >= io.first && address + bytes <= io.last) return io;
+    }
+    return undefined;
   }
 
   #range(address: GuestAddress, size: number): void {

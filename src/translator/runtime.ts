@@ -9,7 +9,7 @@ import type { EmitOptions } from "./emit/function.js";
 import { Evaluator } from "./evaluate.js";
 import type { GuestMemory } from "./guest-memory.js";
 import { type Instruction, RSP } from "./instruction.js";
-import type { TrapName } from "./ir.js";
+import type { Step, TrapName } from "./ir.js";
 import { AfterHook, Linker } from "./linker.js";
 import { Translations } from "./translations.js";
 
@@ -63,6 +63,8 @@ const MIDDLE_HEAT = 4;
 const LONGEST_CALL = 1 << 14;
 /** Frames that such a call is worth, and how many it leaves for others. */
 const FRAMES_OF_A_WALK = 8;
+/** After so many exits for registers of a device, an instruction is translated so that it asks the host for them. */
+const EXITS_FOR_IO = 4;
 /** Instructions that are carried out one by one before what follows is translated. */
 const LONGEST_WALK = 64;
 /** Instructions of translated code between two questions whether to pause, and how many of them one by itself is worth. */
@@ -89,6 +91,8 @@ export class Runtime {
   readonly #counted: BigInt64Array | null;
   #executed = 0;
   readonly #heat = new Map<GuestAddress, number>();
+  /** How often translated code was left at an instruction for registers of a device. */
+  readonly #ioExits = new Map<GuestAddress, number>();
   /** One for each run within a run: an instruction may be under way in each, waiting for a handler. */
   readonly #evaluators: Evaluator[] = [];
   #nesting = 0;
@@ -116,7 +120,8 @@ export class Runtime {
       enter: (slot, depth) => this.#enter(slot, depth),
       hook: (slot) => this.#hookSlot(slot),
     });
-    this.translations = new Translations(memory, code, this.linker, () => this.#resolve(), options);
+    const isIo = (address: GuestAddress): boolean => code.io.has(address);
+    this.translations = new Translations(memory, code, this.linker, () => this.#resolve(), { ...options, isIo });
     this.translations.isWorth = (address) => 2 * (this.#heat.get(address) ?? 0) >= this.warmUp;
   }
 
@@ -143,6 +148,8 @@ export class Runtime {
     this.#evaluators[this.#nesting] = evaluator;
     this.#nesting++;
     try {
+      // What the host calls again and again is worth translating as well.
+      if (!resumed) this.#warm(this.cpu.ripAddress, 1);
       return this.#run(until, budget, evaluator);
     } finally {
       this.#nesting--;
@@ -278,7 +285,9 @@ export class Runtime {
     switch (reason) {
       case ExitReason.step: {
         this.#executed++;
+        this.memory.reachedIo = false;
         const stop = this.#step(at, evaluator);
+        if (this.memory.reachedIo) this.#noteIo(at);
         if (stop === null) this.#warmByExit(this.cpu.ripAddress);
         return stop;
       }
@@ -335,6 +344,17 @@ export class Runtime {
       case "system":
         return this.#system(instruction);
     }
+  }
+
+  /** Translated code was left for an access to registers of a device: if that goes on, it shall ask for them. */
+  #noteIo(at: GuestAddress): void {
+    const { code } = this;
+    if (code.io.has(at)) return;
+    const times = (this.#ioExits.get(at) ?? 0) + 1;
+    this.#ioExits.set(at, times);
+    if (times < EXITS_FOR_IO || !accessesOnce(code.at(at)?.steps ?? [])) return;
+    code.io.add(at);
+    this.translations.invalidate(at, (at + 1) as GuestAddress);
   }
 
   #refused(): Stop {
@@ -503,4 +523,10 @@ export class Runtime {
     this.#words[CPU.reason >> 2] = ExitReason.unwind;
     return AfterHook.left;
   }
+}
+
+/** Whether steps have one access to memory, which happens in any case: what has two could be carried out by halves. */
+function accessesOnce(steps: readonly Step[]): boolean {
+  const isAccess = ({ kind }: Step): boolean => kind === "load" || kind === "store" || kind === "probe";
+  return steps.filter(isAccess).length === 1 && !steps.some(({ kind }) => kind === "if" || kind === "loop");
 }

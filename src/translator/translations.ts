@@ -1,5 +1,6 @@
 import type { GuestAddress } from "../util/guest-address.js";
 import type { GuestCode } from "./code.js";
+import { CPU } from "./cpu-state.js";
 import type { EmitOptions, WrittenFunction } from "./emit/function.js";
 import { type EmittedModule, emitModule, IMPORTS, type Placed } from "./emit/module.js";
 import type { Lifted } from "./flow/effects.js";
@@ -36,6 +37,8 @@ export class Translations {
   /** Slots that lead to translated code. */
   readonly #ready = new Map<number, Unit>();
   readonly #byPage = new Map<number, Set<Unit>>();
+  readonly #loadIo: (low: number, high: number, bytes: number) => number;
+  readonly #storeIo: (low: number, high: number, bytes: number, value: number) => number;
   /** Whether what is only called by what is to be translated is worth translating too. */
   isWorth: (address: GuestAddress) => boolean = () => true;
 
@@ -45,7 +48,15 @@ export class Translations {
     private readonly linker: Linker,
     private readonly resolve: () => number,
     readonly options: EmitOptions,
-  ) {}
+  ) {
+    const words = new Int32Array(memory.memory.buffer, 0, CPU.end >> 2);
+    this.#loadIo = (low, high, bytes) => {
+      const value = memory.loadIo(low, high, bytes);
+      words[CPU.refused >> 2] = value < 0 ? 1 : 0;
+      return value;
+    };
+    this.#storeIo = (low, high, bytes, value) => (memory.storeIo(low, high, bytes, value) ? 0 : 1);
+  }
 
   isReady(slot: number): boolean {
     return this.#ready.has(slot);
@@ -179,6 +190,8 @@ export class Translations {
         [IMPORTS.memory]: this.memory.memory,
         [IMPORTS.table]: this.linker.table,
         [IMPORTS.resolve]: this.resolve,
+        [IMPORTS.load]: this.#loadIo,
+        [IMPORTS.store]: this.#storeIo,
       },
     });
     const unit: Unit = {

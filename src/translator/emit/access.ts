@@ -61,6 +61,19 @@ export class Accesses {
     return this.#general(address, bytes, intent);
   }
 
+  /** Leaves a guest address on the stack in halves: low, high. */
+  halves(address: Address): void {
+    const { body } = this;
+    const wide = this.locals.named("address", "i64");
+    this.#sum(address);
+    body.tee(wide);
+    body.op("i32.wrap_i64");
+    body.get(wide);
+    body.i64(32, 0);
+    body.op("i64.shr_s");
+    body.op("i32.wrap_i64");
+  }
+
   #absolute(address: Address, bytes: Bytes, intent: Intent | null): Place {
     const at = address.displacement;
     const inSpace = at >= BigInt(this.space.firstMappable) && at < BigInt(this.space.endMappable);

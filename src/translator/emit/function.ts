@@ -1,3 +1,4 @@
+import type { GuestAddress } from "../../util/guest-address.js";
 import { CPU, ExitReason } from "../cpu-state.js";
 import { conditionLanes } from "../flags.js";
 import type { Convention, Plan } from "../flow/convention.js";
@@ -25,6 +26,8 @@ import { DEPTH, Locals } from "./locals.js";
 import { Registers } from "./registers.js";
 import { Steps, type Writers } from "./steps.js";
 
+const NO_IO = (): boolean => false;
+
 export interface EmitOptions {
   readonly space: GuestSpace;
   /** Check every access against the shadow. */
@@ -35,6 +38,8 @@ export interface EmitOptions {
   readonly conventions: boolean;
   /** Count every instruction that is carried out, exactly. */
   readonly count: boolean;
+  /** Whether an instruction has accessed registers of devices: the host is asked for its accesses. */
+  readonly isIo?: (address: GuestAddress) => boolean;
   /** Is shown each function that has been written. */
   readonly onFunction?: (written: WrittenFunction) => void;
 }
@@ -151,7 +156,9 @@ export class FunctionWriter {
     const accesses = new Accesses(body, locals, options.space, options.checks, facts, expressions.emit, () =>
       this.#steps.leaveIf(),
     );
-    this.#w = { body, locals, registers, flags, facts, accesses, expressions, exits };
+    const { io } = linkage;
+    const isIo = options.isIo ?? NO_IO;
+    this.#w = { body, locals, registers, flags, facts, accesses, expressions, exits, io, isIo };
     this.#steps = new Steps(this.#w);
     this.#calls = new Calls(this.#w, linkage, convention, effects, this.#fuel, region.entry);
   }

@@ -3,6 +3,14 @@ import type { Convention } from "../flow/convention.js";
 import type { PureName } from "../ir.js";
 import type { FunctionIndex, TypeIndex, ValueType } from "../wasm-assembler.js";
 
+/** Functions of the host for accesses to registers of devices. */
+export interface IoFunctions {
+  /** (i32 low, i32 high half of the address, i32 bytes up to 4) → i32, with zeroes above; `CPU.refused` says if it was not done. */
+  readonly load: FunctionIndex;
+  /** (i32 low, i32 high, i32 bytes, i32 value) → i32, not 0 if it was not done. */
+  readonly store: FunctionIndex;
+}
+
 /** How functions reach each other. */
 export interface Linkage {
   /** Of a function in the same module, to be called directly with its state in memory; else its place in the table. */
@@ -16,6 +24,7 @@ export interface Linkage {
   /** (i32 depth) → i64 status: the type of functions that take and leave their state in memory. */
   readonly type: TypeIndex;
   readonly spill: FunctionIndex;
+  readonly io: IoFunctions;
   pure(name: PureName): FunctionIndex;
 }
 

@@ -12,7 +12,14 @@ import { type EmitOptions, FunctionWriter, needsFuel } from "./function.js";
 import { type ClosedFunction, eachRegister, type Linkage, signatureOf } from "./linkage.js";
 
 /** Where a module finds what it shares with the others. */
-export const IMPORTS = { module: "korral", memory: "memory", table: "table", resolve: "resolve" } as const;
+export const IMPORTS = {
+  module: "korral",
+  memory: "memory",
+  table: "table",
+  resolve: "resolve",
+  load: "load",
+  store: "store",
+} as const;
 /** The table and the memory are as large as the runtime makes them; a module asks for no more than exists. */
 const LEAST_TABLE = 1;
 
@@ -51,6 +58,10 @@ export function emitModule(
 ): EmittedModule {
   const module = new ModuleAssembler();
   const resolve = module.importFunction(IMPORTS.module, IMPORTS.resolve, [], ["i32"]);
+  const io = {
+    load: module.importFunction(IMPORTS.module, IMPORTS.load, ["i32", "i32", "i32"], ["i32"]),
+    store: module.importFunction(IMPORTS.module, IMPORTS.store, ["i32", "i32", "i32", "i32"], ["i32"]),
+  };
   module.importMemory(IMPORTS.module, IMPORTS.memory, { minimum: 1 });
   module.importTable(IMPORTS.module, IMPORTS.table, { minimum: LEAST_TABLE });
   const type = module.type(["i32"], ["i64"]);
@@ -83,6 +94,7 @@ export function emitModule(
     type,
     indirect: indirect.index,
     spill: spill.index,
+    io,
     callee: (target) => {
       const number = numberOf(target);
       return number === undefined ? { slot: slotOf(target) } : { index: entries[number].index };

@@ -1,3 +1,4 @@
+import type { GuestAddress } from "../../util/guest-address.js";
 import { CPU, ExitReason } from "../cpu-state.js";
 import { GENERAL_MASK, isZeroExtended, type Lifted, VECTORS } from "../flow/effects.js";
 import type { Address, Expr, Step } from "../ir.js";
@@ -6,8 +7,9 @@ import type { MemoryOperation } from "../wasm-opcodes.js";
 import type { Accesses, Place } from "./access.js";
 import type { Exits } from "./exits.js";
 import { type Expressions, fits } from "./expressions.js";
-import type { Facts } from "./facts.js";
+import { EPOCH_BIT, type Facts } from "./facts.js";
 import type { LazyFlags } from "./lazy-flags.js";
+import type { IoFunctions } from "./linkage.js";
 import type { Locals } from "./locals.js";
 import type { Registers } from "./registers.js";
 import { simplified, simplify } from "./simplify.js";
@@ -22,6 +24,10 @@ export interface Writers {
   readonly accesses: Accesses;
   readonly expressions: Expressions;
   readonly exits: Exits;
+  /** What asks the host for accesses to registers of devices. */
+  readonly io: IoFunctions;
+  /** Whether an instruction has accessed such. */
+  readonly isIo: (address: GuestAddress) => boolean;
 }
 
 /** Where an instruction stands. */
@@ -61,6 +67,7 @@ export class Steps {
   /** Inside an `if` or a `loop`: nothing may be put off. */
   #nesting = 0;
   #leave: Label[] = [];
+  #asksHost = false;
   #readForWrite: { address: Address; place: Place } | null = null;
 
   constructor(private readonly w: Writers) {}
@@ -86,6 +93,7 @@ export class Steps {
     const { w } = this;
     this.#site = site;
     this.#readForWrite = null;
+    this.#asksHost = w.isIo(lifted.instruction.address);
     w.facts.startInstruction();
     const { effects } = lifted;
     if (effects.branchesInside) {
@@ -180,6 +188,10 @@ export class Steps {
 
   #load(step: Step & { kind: "load" }, next: Step | null): void {
     const { w } = this;
+    if (this.#asksHost && step.type === "i32" && step.bytes <= 4) {
+      this.#loadFromHost(step);
+      return;
+    }
     const place = w.accesses.place(step.address, step.bytes, step.forWrite ? "write" : "read");
     if (step.forWrite) this.#readForWrite = { address: step.address, place };
     const read = (): void => {
@@ -200,8 +212,44 @@ export class Steps {
     w.body.set(w.locals.temporary(step.index, step.type));
   }
 
+  /** (low, high, bytes) → value; the host says whether it refused. */
+  #loadFromHost(step: Step & { kind: "load" }): void {
+    const { w } = this;
+    const { body } = w;
+    const value = w.locals.temporary(step.index, step.type);
+    w.accesses.halves(step.address);
+    body.i32(step.bytes);
+    body.call(w.io.load);
+    if (step.signed && step.bytes < 4) body.op(step.bytes === 1 ? "i32.extend8_s" : "i32.extend16_s");
+    body.set(value);
+    body.i32(0);
+    body.memory("i32.load", CPU.refused, 2);
+    this.leaveIf();
+    w.facts.setTemporary(step.index, null);
+    w.expressions.deferred.delete(step.index);
+    w.facts.renew(EPOCH_BIT);
+  }
+
+  /** (low, high, bytes, value) → whether it was refused. */
+  #storeByHost(step: Step & { kind: "store" }): void {
+    const { w } = this;
+    const { value } = step;
+    w.accesses.halves(step.address);
+    w.body.i32(step.bytes);
+    w.expressions.emit(
+      value.type === "i64" ? { kind: "op", type: "i32", op: "i32.wrap_i64", a: value, b: null } : value,
+    );
+    w.body.call(w.io.store);
+    this.leaveIf();
+    w.facts.renew(EPOCH_BIT);
+  }
+
   #store(step: Step & { kind: "store" }): void {
     const { w } = this;
+    if (this.#asksHost && step.value.type !== "v128" && step.bytes <= 4) {
+      this.#storeByHost(step);
+      return;
+    }
     const earlier = this.#readForWrite;
     const place =
       step.checked && earlier?.address === step.address
