@@ -76,6 +76,9 @@ const STUBS_BYTES = 0x1000;
 const RET = 0xc3;
 const STUB_SPACING = 16;
 
+/** Machine time that a slice of an entry that takes long stands for: as if each instruction waited for a bus. */
+const SLICE_TIME = 10_000_000;
+
 /** What is kept of a kernel whose initialisation cannot be. */
 const NOT_KEPT = new Uint8Array(0);
 /** So many calls of a function are carried out step by step before it is translated: most code of a start runs once. */
@@ -219,6 +222,7 @@ export class LinuxDomain {
     if (table !== null && tableEnd !== null) this.services.jumpLabels.add(table, tableEnd - table);
     work.onWork = rcu.onCallback = () => this.#wake();
     interrupts.onEntry = () => time.show();
+    execution.onSlice = () => time.pass(SLICE_TIME);
     interrupts.onExit = () => this.pump();
     interrupts.onError = (error) => this.#die(error);
   }

@@ -17,6 +17,8 @@ const STACK_GAP = 256;
 /** Registers, flags and segment bases: what a call within a call must leave as it was. */
 const STATE_BYTES = 0x300;
 const DEEPEST = 40;
+/** After so many instructions of one entry time passes: loops may look at the clock until it is late enough. */
+const SLICE = 250_000;
 
 /** A WARN in the kernel or a module; it goes on. */
 export interface KernelWarning {
@@ -38,6 +40,8 @@ export class Execution {
   readonly exceptions: Exceptions;
   /** Instructions that one entry may take. */
   budget = 2_000_000_000;
+  /** An entry has taken long. */
+  onSlice: () => void = () => {};
   /** Guest code is running: what the host does happens within a seam. */
   depth = 0;
   readonly #saved: Uint8Array[] = [];
@@ -96,12 +100,16 @@ export class Execution {
   run(until: GuestAddress): void {
     const { runtime } = this.guest.sandbox;
     let resumed = false;
+    let left = this.budget;
     this.depth++;
     try {
       for (;;) {
-        const stop = runtime.run(until, this.budget, resumed);
+        const stop = runtime.run(until, Math.min(left, SLICE), resumed);
         if (stop.kind === "returned") return;
-        if (!this.#goesOn(stop)) throw new GuestFailure(this.guest.sandbox.explain(stop));
+        if (stop.kind === "exhausted" && left > SLICE) {
+          left -= SLICE;
+          this.onSlice();
+        } else if (!this.#goesOn(stop)) throw new GuestFailure(this.guest.sandbox.explain(stop));
         resumed = true;
       }
     } finally {

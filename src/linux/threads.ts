@@ -27,6 +27,8 @@ const PREEMPT_COUNT_MASK = 0x7fff_ffff;
 export interface Thread {
   readonly name: string;
   readonly pid: number;
+  /** The function that it began with. */
+  readonly entry: GuestAddress;
   /** Its `struct task_struct`. */
   readonly task: GuestAddress;
   readonly stack: GuestAddress;
@@ -121,6 +123,7 @@ export class Threads {
     const thread: Thread = {
       name,
       pid,
+      entry: fn,
       task,
       stack,
       registers,

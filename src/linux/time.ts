@@ -81,6 +81,13 @@ export class Time {
     this.guest.write(this.#jiffies, 8, this.jiffies);
   }
 
+  /** Time passes while code runs, and what devices do meanwhile happens. @param nanoseconds whole */
+  pass(nanoseconds: number): void {
+    this.clock.advance(nanoseconds);
+    this.clock.runDue();
+    this.show();
+  }
+
   get pending(): number {
     return this.#timers.size + this.#hrtimers.size;
   }

@@ -1,6 +1,6 @@
 import type { GuestAddress } from "../../util/guest-address.js";
 import { type Call, seam } from "../seam.js";
-import type { SeamFile, Services } from "../services.js";
+import type { SeamFile } from "../services.js";
 
 const SECOND = 1_000_000_000;
 /** `__const_udelay` counts in 2^-32 seconds × this: 0x10c7 of them are a microsecond. */
@@ -43,8 +43,11 @@ const clocks: SeamFile = ({ guest, time }) => {
   ];
 };
 
-const delays: SeamFile = (services) => {
-  const wait = (nanoseconds: number): undefined => busyWait(services, nanoseconds);
+const delays: SeamFile = ({ time }) => {
+  const wait = (nanoseconds: number): undefined => {
+    time.pass(Math.ceil(nanoseconds));
+    return undefined;
+  };
   return [
     seam("void (unsigned long)", "__udelay", (c) => wait(c.size(0) * 1000)),
     seam("void (unsigned long)", "__ndelay", (c) => wait(c.size(0))),
@@ -52,14 +55,6 @@ const delays: SeamFile = (services) => {
     seam("void (unsigned long)", "__delay", (c) => wait(c.size(0))),
   ];
 };
-
-/** Time passes, and what devices do meanwhile happens. */
-function busyWait({ time }: Services, nanoseconds: number): undefined {
-  time.clock.advance(Math.ceil(nanoseconds));
-  time.clock.runDue();
-  time.show();
-  return undefined;
-}
 
 const timers: SeamFile = ({ guest, time }) => {
   const start = (c: Call): number => (time.start(c.pointer(0), c.size(1)) ? 1 : 0);

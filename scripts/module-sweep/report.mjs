@@ -1,0 +1,68 @@
+// What came of a sweep, as Markdown.
+
+const SIX = [
+  "drivers/net/ethernet/",
+  "drivers/ata/",
+  "drivers/nvme/",
+  "drivers/scsi/",
+  "drivers/virtio/",
+  "drivers/usb/host/",
+];
+
+export function report(results, kernel) {
+  const modules = new Map();
+  for (const result of results) {
+    const trials = modules.get(result.module) ?? [];
+    trials.push(result);
+    modules.set(result.module, trials);
+  }
+  const all = [...modules.values()];
+  const lines = [
+    `### ${kernel}`,
+    "",
+    "| folder | modules | bound | clean with zeroes | clean with ones | clean with both |",
+    "| --- | ---: | ---: | ---: | ---: | ---: |",
+  ];
+  const groups = [...SIX, "other"];
+  const rows = groups.map((folder) => [folder, all.filter(([{ path = "" }]) => folderOf(path) === folder)]);
+  const six = rows.slice(0, SIX.length).flatMap(([, some]) => some);
+  for (const [folder, some] of [...rows, ["the six folders", six], ["all", all]]) {
+    if (some.length > 0) lines.push(row(folder, some));
+  }
+  const reasons = new Map();
+  for (const { module, fill, outcome, stage, reason } of results) {
+    if (outcome === "clean") continue;
+    const at = `${outcome} | ${stage} | ${reason.replaceAll("|", "\\|")}`;
+    reasons.set(at, [...(reasons.get(at) ?? []), `${module} (${fill})`]);
+  }
+  lines.push("", "| outcome | stage | reason | trials | modules |", "| --- | --- | --- | ---: | --- |");
+  for (const [at, who] of [...reasons].sort((a, b) => b[1].length - a[1].length)) {
+    lines.push(`| ${at} | ${who.length} | ${names(who)} |`);
+  }
+  return `${lines.join("\n")}\n`;
+}
+
+function folderOf(path) {
+  return SIX.find((folder) => path.startsWith(folder)) ?? "other";
+}
+
+function row(folder, some) {
+  const clean = (fill) =>
+    some.filter((trials) => trials.some((one) => one.fill === fill && one.outcome === "clean")).length;
+  const both = some.filter(
+    (trials) => trials.length === 2 && trials.every(({ outcome }) => outcome === "clean"),
+  ).length;
+  const bound = some.filter((trials) => trials.some((one) => one.bound != null)).length;
+  const part = (count) => `${count} (${((100 * count) / some.length).toFixed(1)} %)`;
+  return `| ${folder} | ${some.length} | ${bound} | ${part(clean("zeroes"))} | ${part(clean("ones"))} | ${part(both)} |`;
+}
+
+/** Modules, once each if both devices gave the same. */
+function names(who) {
+  const fills = new Map();
+  for (const one of who) {
+    const [module, fill] = one.split(" ");
+    fills.set(module, [...(fills.get(module) ?? []), fill]);
+  }
+  return [...fills].map(([module, which]) => (which.length === 2 ? module : `${module} ${which[0]}`)).join(", ");
+}
