@@ -37,6 +37,7 @@ import {
 import { LentFrames } from "./lent-frames.js";
 import { MessageInterrupts } from "./message-interrupts.js";
 import { type LinuxModule, ModuleLoader } from "./modules.js";
+import { replaceByOwnCode } from "./own-code.js";
 import { PageAllocator } from "./pages.js";
 import { PciBridge } from "./pci.js";
 import { Percpu } from "./percpu.js";
@@ -48,6 +49,7 @@ import { dmaSeams } from "./seams/dma.js";
 import { edgeSeams } from "./seams/edges.js";
 import { interruptSeams } from "./seams/interrupts.js";
 import { memorySeams } from "./seams/memory.js";
+import { networkSeams } from "./seams/network.js";
 import { pciSeams } from "./seams/pci.js";
 import { threadSeams } from "./seams/threads.js";
 import { timeSeams } from "./seams/time.js";
@@ -61,6 +63,7 @@ import { WorkQueues } from "./work.js";
 
 const SEAM_FILES = [
   memorySeams,
+  networkSeams,
   consoleSeams,
   timeSeams,
   threadSeams,
@@ -126,8 +129,15 @@ export class LinuxDomain {
   #random: Random;
   readonly #hostRandom: Random;
   #pumping = false;
+  /** What is done whenever everything that could go on has. */
+  readonly idleWork = new Set<() => void>();
   /** Everything that could go on has: whoever has more to do may start it. */
   onQuiet: () => void = () => {};
+  /** Has the machine run what is ready, soon. */
+  wake(): void {
+    this.#wake();
+  }
+
   /** The domain died: what it died of. */
   onDeath: (error: unknown) => void = () => {};
   #dead: unknown = null;
@@ -174,7 +184,7 @@ export class LinuxDomain {
     const lent = new LentFrames(guest, host.memory);
     const dma = new DmaMappings(guest, this.bank, authority, lent, site);
     const formatter = new Formatter(guest, heap, execution);
-    const seams = new SeamInstaller(guest, counting);
+    const seams = new SeamInstaller(guest, counting, replaceByOwnCode(guest));
     this.services = {
       guest,
       events: new EventSource<LinuxEvents>(),
@@ -193,6 +203,7 @@ export class LinuxDomain {
       messages,
       dma,
       lent,
+      receivers: new Map(),
       pci,
       random: () => this.#random(),
       seams,
@@ -377,6 +388,7 @@ export class LinuxDomain {
       this.#pumping = false;
       this.#arm();
     }
+    for (const work of this.idleWork) this.guarded(work);
     this.onQuiet();
   }
 

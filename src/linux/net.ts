@@ -4,6 +4,7 @@ import type { GuestAddress } from "../util/guest-address.js";
 import type { LinuxDomain } from "./domain.js";
 import type { Field, Guest } from "./guest.js";
 import type { LentRange } from "./lent-frames.js";
+import { QUEUED_FRAME_BYTES, SHORTEST_QUEUED, TransmitQueue } from "./transmit-queue.js";
 import type { Script } from "./scripts.js";
 import type { Call } from "./seam.js";
 
@@ -90,6 +91,8 @@ export class NetDevice {
   readonly #refcount: Field;
   readonly #fragment: { readonly page: Field; readonly length: Field; readonly offset: Field };
   #tap: GuestAddress | null = null;
+  #queue: TransmitQueue | null = null;
+  readonly #flushIdle = (): void => this.flush();
   /** What the tap calls. */
   #handler = 0 as GuestAddress;
 
@@ -173,6 +176,9 @@ export class NetDevice {
       const flags = yield ["dev_get_flags", address];
       return yield ["dev_change_flags", address, (flags & ~IFF_RUNNING) | IFF_UP, 0];
     });
+    if (!TransmitQueue.isPossible(this.#guest, address)) return;
+    this.#queue = new TransmitQueue(this.domain.services, address);
+    this.domain.idleWork.add(this.#flushIdle);
   }
 
   /** @throws NetDeviceError */
@@ -183,6 +189,9 @@ export class NetDevice {
       return yield ["dev_change_flags", address, flags & ~(IFF_UP | IFF_RUNNING), 0];
     });
     this.#detachTap();
+    this.domain.idleWork.delete(this.#flushIdle);
+    this.#queue?.end();
+    this.#queue = null;
   }
 
   /** @throws NetDeviceError */
@@ -361,6 +370,15 @@ export class NetDevice {
 
   /** Hands a copy of a frame to the driver. */
   send(bytes: Uint8Array, offset: number, length: number): SendResult {
+    const queue = this.#queue;
+    if (queue !== null && length >= SHORTEST_QUEUED && length <= QUEUED_FRAME_BYTES) {
+      const wasEmpty = queue.waiting === 0;
+      const isIn = queue.put(bytes, offset, length);
+      this.#countQueued();
+      if (wasEmpty && isIn) this.domain.wake();
+      return isIn ? "sent" : "busy";
+    }
+    if (!this.#flushed()) return "busy";
     const skb = this.#buffer(bytes, offset, length);
     if (skb === 0) return "dropped";
     const result = this.#hand(skb, length);
@@ -374,6 +392,7 @@ export class NetDevice {
    * @param rest the remaining bytes, lent; refused frames leave them lent
    */
   sendLent(bytes: Uint8Array, offset: number, headerBytes: number, rest: LentRange): SendResult {
+    if (!this.#flushed()) return "busy";
     const skb = this.#buffer(bytes, offset, headerBytes);
     if (skb === 0) return "dropped";
     const { head, len, dataLen } = this.#skb;
@@ -395,6 +414,29 @@ export class NetDevice {
     if (result === "sent" && count === 1) this.domain.services.lent.released(rest.page);
     if (result === "sent") this.zeroCopy++;
     return result;
+  }
+
+  /** Hands frames that wait to the driver: they go many at a time. */
+  flush(): void {
+    if (this.#queue === null || this.#queue.waiting === 0) return;
+    this.#queue.flush();
+    this.#countQueued();
+  }
+
+  /** Whether nothing waits that would be overtaken. */
+  #flushed(): boolean {
+    this.flush();
+    return (this.#queue?.waiting ?? 0) === 0;
+  }
+
+  #countQueued(): void {
+    const queue = this.#queue;
+    if (queue === null || queue.sent === 0) return;
+    this.sent += queue.sent;
+    this.copied += queue.sent;
+    this.sentBytes += queue.sentBytes;
+    queue.sent = 0;
+    queue.sentBytes = 0;
   }
 
   /** A buffer with a frame, or the start of one, as the network stack would hand it over. @returns 0 if there is none */
@@ -454,9 +496,11 @@ export class NetDevice {
     const tap = services.heap.allocate(guest.sizeOf("packet_type"));
     guest.field("packet_type.type").set(tap, ETH_P_ALL_NETWORK_ORDER);
     guest.field("packet_type.dev").set(tap, this.address);
+    guest.field("packet_type.ignore_outgoing").set(tap, 1);
     if (this.#handler === 0) this.#handler = this.domain.function("packet", (call) => this.#receive(call));
     guest.field("packet_type.func").set(tap, this.#handler);
     services.execution.call("dev_add_pack", tap);
+    services.receivers.set(this.address, (skb) => this.#deliver(skb));
     this.#tap = tap;
   }
 
@@ -464,6 +508,7 @@ export class NetDevice {
     if (this.#tap === null) return;
     const { services } = this.domain;
     services.execution.call("__dev_remove_pack", this.#tap);
+    services.receivers.delete(this.address);
     services.heap.free(this.#tap);
     this.#tap = null;
     if (this.#scratch !== 0) services.heap.free(this.#scratch);

@@ -93,6 +93,8 @@ export class SeamInstaller {
   constructor(
     private readonly guest: Guest,
     readonly counting = false,
+    /** Functions that need no seam: there is code of ours in their place. */
+    private readonly settled: ReadonlySet<string> = new Set(),
   ) {
     this.#call = new Call(guest, guest.sandbox.cpu);
   }
@@ -128,7 +130,7 @@ export class SeamInstaller {
   #installOne(name: string, { prototypes, handle }: Seam): void {
     const { guest } = this;
     const address = guest.find(name);
-    if (address === null) return;
+    if (address === null || this.settled.has(name)) return;
     const actual = guest.prototype(name);
     if (actual !== null && !prototypes.includes(actual)) {
       throw new UnsupportedError(

@@ -41,6 +41,8 @@ export interface MemoryMisuse {
 export interface LinuxEvents {
   console: ConsoleLine;
   memory: MemoryMisuse;
+  /** Memory was asked for that the domain has not: whoever asked was told so. */
+  exhausted: { readonly message: string };
 }
 
 /** What seams are made of: the parts of a domain. */
@@ -62,6 +64,8 @@ export interface Services {
   readonly messages: MessageInterrupts;
   readonly dma: DmaMappings;
   readonly lent: LentFrames;
+  /** Who takes what devices receive, by their `struct net_device`; buffers are freed after it. */
+  readonly receivers: Map<GuestAddress, (skb: GuestAddress) => void>;
   readonly pci: PciBridge;
   readonly random: Random;
   readonly seams: SeamInstaller;

@@ -257,6 +257,15 @@ export class GuestMemory implements MemoryPort {
     return this.mappingAt(address)?.execute === true;
   }
 
+  /** Where an aligned word that may be read lies in `bytes`; -1 if the slow path has to tell. */
+  readableWord(address: GuestAddress): number {
+    if ((address & 7) !== 0 || !isMappable(this.space, address)) return -1;
+    const at = wasmOffset(this.space, address);
+    const { view } = this;
+    const all = view.getInt32(at + SHADOW, true) & view.getInt32(at + SHADOW + 4, true);
+    return (all & READABLE) === READABLE ? at : -1;
+  }
+
   /** Where an address lies in `bytes`. Only for mapped ones. */
   offset(address: GuestAddress): number {
     return wasmOffset(this.space, address);
@@ -450,6 +459,8 @@ export class GuestMemory implements MemoryPort {
 
 const lastOf = ({ address, size }: Mapping): GuestAddress => (address + size - 1) as GuestAddress;
 
+/** The sign bits of four bytes of shadow. */
+const READABLE = 0x8080_8080 | 0;
 const NOT_MEMORY = -1;
 const REFUSED = -2;
 

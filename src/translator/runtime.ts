@@ -1,5 +1,5 @@
 import { KorralError } from "../util/errors.js";
-import type { GuestAddress } from "../util/guest-address.js";
+import { type GuestAddress, guestAddress } from "../util/guest-address.js";
 import type { AccessFault } from "./access-fault.js";
 import type { GuestCode } from "./code.js";
 import type { CpuState } from "./cpu.js";
@@ -55,6 +55,8 @@ const LEAST_FRAMES = 12;
 const DEEPEST = 48;
 /** An address that execution came to so often is worth translating. */
 const HOT = 3;
+/** More heat makes no difference. */
+const HOTTEST = 1e9;
 /** The same for where execution goes on after an exit, of which a function may have many. */
 const EXITS_PER_HEAT = 8;
 /** So many calls of a cold function make one that is entered in its middle as hot. */
@@ -228,10 +230,16 @@ export class Runtime {
   /** Takes the return address off the stack into RIP, as `ret` does. @returns false if there is no stack to read */
   popReturn(): boolean {
     const { cpu, memory } = this;
-    const sp = BigInt.asUintN(64, cpu.general(RSP));
-    if (!memory.load(sp, 8, false)) return false;
-    cpu.rip = memory.low;
-    cpu.setGeneral(RSP, sp + 8n);
+    const at = memory.readableWord(cpu.generalAddress(RSP));
+    if (at < 0) {
+      // The slow way says what is wrong.
+      if (!memory.load(BigInt.asUintN(64, cpu.general(RSP)), 8, false)) return false;
+      cpu.rip = memory.low;
+      cpu.setGeneral(RSP, BigInt.asUintN(64, cpu.general(RSP) + 8n));
+      return true;
+    }
+    cpu.ripAddress = guestAddress(memory.view.getInt32(at + 4, true), memory.view.getUint32(at, true));
+    cpu.setGeneralAddress(RSP, cpu.generalAddress(RSP) + 8);
     return true;
   }
 
@@ -387,7 +395,9 @@ export class Runtime {
 
   #warm(target: GuestAddress, heat: number): void {
     const before = this.#heat.get(target) ?? 0;
-    if (before < this.#hot(target)) this.#heat.set(target, before + heat);
+    if (before >= HOTTEST) return;
+    const after = before + heat;
+    this.#heat.set(target, after < this.#hot(target) ? after : HOTTEST);
   }
 
   #warmByExit(at: GuestAddress): void {
