@@ -49,6 +49,7 @@ export { compileFilter } from "./filter/compile.js";
 export { disassemble } from "./filter/disassemble.js";
 export { FilterRangeError, FilterSyntaxError, FilterVerifyError } from "./filter/errors.js";
 export { Demultiplexer, PacketFilter } from "./filter/packet-filter.js";
+export { type Finding, FindingCollector } from "./findings/collector.js";
 export {
   CaptureError,
   createCaptureWriter,
@@ -57,6 +58,11 @@ export {
   openCapture,
   requireEthernet,
 } from "./formats/capture.js";
+export { LinuxDomain } from "./linux/domain.js";
+export { DriverFailedError, LinuxDriver, type LinuxDriverOptions } from "./linux/driver.js";
+export { type KernelFiles, KernelPackage } from "./linux/kernel-package.js";
+export { LinuxKernel, type LoadOptions } from "./linux/linux-kernel.js";
+export { NetDevice } from "./linux/net.js";
 export { Machine, type MachineOptions, StuckError } from "./machine.js";
 export { OutOfMemoryError } from "./memory/physical-memory.js";
 export { DmaAccess, type Pin, type PinAccess } from "./memory/pin.js";

@@ -8,6 +8,8 @@ import { PlatformSlot } from "./bus/platform-slot.js";
 import { Kernel } from "./capability/kernel.js";
 import type { SpaceBankCapability } from "./capability/space-bank.js";
 import { type DeviceAccess, DriverDomain, type DriverOptions } from "./drivers/driver-domain.js";
+import type { KernelPackage } from "./linux/kernel-package.js";
+import { LinuxKernel } from "./linux/linux-kernel.js";
 import { PhysicalMemory } from "./memory/physical-memory.js";
 import { PinBudget, type PinBudgetOptions } from "./memory/pin-budget.js";
 import { TransferStatistics } from "./transfer/statistics.js";
@@ -98,6 +100,11 @@ export class Machine implements AsyncDisposable {
     this.#drivers.add(domain);
     domain.onDeath.push(() => this.#drivers.delete(domain));
     return domain;
+  }
+
+  /** A Linux kernel whose drivers are to be loaded, unmodified, beside devices of the machine. */
+  linux(kernel: KernelPackage): LinuxKernel {
+    return new LinuxKernel(this, kernel);
   }
 
   /**

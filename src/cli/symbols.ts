@@ -6,6 +6,7 @@ import { KernelModule } from "../formats/kernel-module.js";
 import type { KernelPackage } from "../linux/kernel-package.js";
 import { imageExports } from "../linux/kernel-package-exports.js";
 import { isMismatch, type ResolvedImport, resolveImports } from "../linux/kernel-package-imports.js";
+import { seamSubjects } from "../linux/seams/index.js";
 import { hex } from "../util/bytes.js";
 import { UnsupportedError } from "../util/errors.js";
 import { formatGuestAddress } from "../util/guest-address.js";
@@ -106,7 +107,12 @@ function symbolsOf({ bytes, name, kernel }: ObjectFile): SymbolsDocument {
 
 function resolvedImports(kernel: KernelPackage, module: KernelModule): Map<string, ResolvedImport> {
   const image = imageExports(kernel.vmlinux(), `the image of ${kernel.name}`);
-  return new Map(resolveImports(kernel, image, module).map((one) => [one.name, one]));
+  const subjects = seamSubjects();
+  const seamFor = (symbol: string): { name: string } | undefined => {
+    const name = subjects.get(symbol);
+    return name === undefined ? undefined : { name };
+  };
+  return new Map(resolveImports(kernel, image, module, seamFor).map((one) => [one.name, one]));
 }
 
 function isModule(elf: ElfFile): boolean {

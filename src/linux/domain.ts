@@ -44,16 +44,7 @@ import { Percpu } from "./percpu.js";
 import { RcuCallbacks } from "./rcu.js";
 import { type Script, Scripts } from "./scripts.js";
 import { SeamInstaller, SWITCHED } from "./seam.js";
-import { consoleSeams } from "./seams/console.js";
-import { dmaSeams } from "./seams/dma.js";
-import { edgeSeams } from "./seams/edges.js";
-import { interruptSeams } from "./seams/interrupts.js";
-import { memorySeams } from "./seams/memory.js";
-import { networkSeams } from "./seams/network.js";
-import { pciSeams } from "./seams/pci.js";
-import { threadSeams } from "./seams/threads.js";
-import { timeSeams } from "./seams/time.js";
-import { workSeams } from "./seams/work.js";
+import { SEAM_FILES } from "./seams/index.js";
 import type { ConsoleLine, LinuxEvents, Services } from "./services.js";
 import { SlabCaches } from "./slab-caches.js";
 import { HOST_STACK_TOP, type Thread, Threads } from "./threads.js";
@@ -61,26 +52,16 @@ import { Time } from "./time.js";
 import { Vmalloc } from "./vmalloc.js";
 import { WorkQueues } from "./work.js";
 
-const SEAM_FILES = [
-  memorySeams,
-  networkSeams,
-  consoleSeams,
-  timeSeams,
-  threadSeams,
-  workSeams,
-  interruptSeams,
-  pciSeams,
-  dmaSeams,
-  edgeSeams,
-];
 /** Addresses that stand for functions of the host: a page of `ret`. */
 const STUBS = 0x8004_0000 | 0;
 const STUBS_BYTES = 0x1000;
 const RET = 0xc3;
 const STUB_SPACING = 16;
 
-/** Machine time that a slice of an entry that takes long stands for: as if each instruction waited for a bus. */
-const SLICE_TIME = 10_000_000;
+/** Machine time that a slice of an entry that takes long stands for, and later ones: what still runs then waits for something. */
+const SLICE_TIME = 1_000_000;
+const LATE_SLICE_TIME = 200_000_000;
+const LATE = 8;
 
 /** What is kept of a kernel whose initialisation cannot be. */
 const NOT_KEPT = new Uint8Array(0);
@@ -224,7 +205,7 @@ export class LinuxDomain {
       return SWITCHED;
     });
     this.#scripts = new Scripts(guest, threads, (stub, handle) => this.function(stub, handle));
-    for (const file of SEAM_FILES) seams.install(file(this.services));
+    for (const file of Object.values(SEAM_FILES)) seams.install(file(this.services));
     for (const section of image.sections) {
       execution.exceptions.addSection(section.name, section.address, section.size);
     }
@@ -233,7 +214,7 @@ export class LinuxDomain {
     if (table !== null && tableEnd !== null) this.services.jumpLabels.add(table, tableEnd - table);
     work.onWork = rcu.onCallback = () => this.#wake();
     interrupts.onEntry = () => time.show();
-    execution.onSlice = () => time.pass(SLICE_TIME);
+    execution.onSlice = (slices) => time.pass(slices < LATE ? SLICE_TIME : LATE_SLICE_TIME);
     interrupts.onExit = () => this.pump();
     interrupts.onError = (error) => this.#die(error);
   }
