@@ -5,6 +5,8 @@ import { Machine } from "../../dist/machine.js";
 
 const PCI_ALIAS =
   /^pci:v([0-9A-F]{8}|\*)d([0-9A-F]{8}|\*)sv([0-9A-F]{8}|\*)sd([0-9A-F]{8}|\*)bc([0-9A-F]{2}|\*)sc([0-9A-F]{2}|\*)i([0-9A-F]{2}|\*)$/;
+/** Frames: more than any driver asks for. */
+const PIN_BUDGET = 0x2_0000;
 const ANY_VENDOR = 0x1b36;
 const ANY_DEVICE = 0x0005;
 /** Base class and subclass where an alias leaves them open, by the folder of the module. */
@@ -23,9 +25,9 @@ const CLASSES = [
 export function identityFor(aliases, path) {
   const found = aliases.map((alias) => PCI_ALIAS.exec(alias)).filter((match) => match !== null);
   if (found.length === 0) return null;
-  // Rather a device of its own than any of a class.
+  // Rather a device of its own than any of a class; modules list theirs from the last to the first.
   const [, vendor, device, subVendor, subDevice, base, sub, programming] =
-    found.find((match) => match[1] !== "*" && match[2] !== "*") ?? found[0];
+    found.findLast((match) => match[1] !== "*" && match[2] !== "*") ?? found[0];
   const number = (text, other) => (text === "*" ? other : Number.parseInt(text, 16) & 0xffff);
   const usual = CLASSES.find(([folder]) => path.includes(folder))?.[1] ?? 0xff0000;
   return {
@@ -38,15 +40,20 @@ export function identityFor(aliases, path) {
   };
 }
 
+/** Drivers know where their registers are: a device that does not fit in that is tried with its BARs in other places. */
+const LAYOUTS = ["memory", "ports", "memory64"];
+
 export async function runJob(kernel, image, { module, fill }) {
   const identity = identityFor(kernel.describe(module).aliases, kernel.path(module));
-  const machine = await Machine.create({ memory: "1MiB" });
-  const slot = identity === null ? null : machine.plug("blank", (host) => new BlankFunction(host, { identity, fill }));
-  const result = await tryModule(machine, kernel, image, module, slot);
-  return {
-    fill,
-    path: kernel.path(module).replace(/^.*\/kernel\//, ""),
-    device: slot === null ? null : identity,
-    ...result,
-  };
+  const path = kernel.path(module).replace(/^.*\/kernel\//, "");
+  let first = null;
+  for (const layout of identity === null ? [null] : LAYOUTS) {
+    const machine = await Machine.create({ memory: "1MiB", pinBudget: PIN_BUDGET });
+    const slot =
+      identity === null ? null : machine.plug("blank", (host) => new BlankFunction(host, { identity, fill, layout }));
+    const result = { fill, path, layout, ...(await tryModule(machine, kernel, image, module, slot)) };
+    if (result.outcome === "clean") return result;
+    first ??= result;
+  }
+  return first;
 }

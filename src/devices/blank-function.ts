@@ -1,6 +1,12 @@
 import type { AccessSize, DeviceHost, PciDevice } from "../bus/device.js";
 import { ones } from "../bus/device.js";
-import { PciCapability, PciConfigSpace, type PciConfigState, type PciIdentity } from "../bus/pci-config.js";
+import {
+  type BarKind,
+  PciCapability,
+  PciConfigSpace,
+  type PciConfigState,
+  type PciIdentity,
+} from "../bus/pci-config.js";
 import { Msi } from "../bus/pci-msi.js";
 import { MsiX, type MsiXState } from "../bus/pci-msix.js";
 import { StateReader } from "../util/state-reader.js";
@@ -8,15 +14,44 @@ import { StateReader } from "../util/state-reader.js";
 /** What all of its registers read as. */
 export type BlankFill = "zeroes" | "ones";
 
+/**
+ * What its BARs are, from the first on. All have one of each kind, but for `memory64`, which is like most adapters of
+ * today.
+ */
+export type BlankLayout = "memory" | "ports" | "memory64";
+
 export interface BlankFunctionOptions {
   readonly identity: PciIdentity;
   readonly fill: BlankFill;
+  /** Default: memory. */
+  readonly layout?: BlankLayout;
 }
 
 const MEMORY_BYTES = 0x10_0000;
 const PORT_BYTES = 0x100;
 const VECTORS = 8;
-/** The table of vectors, at the end of the 64-bit BAR. */
+const LAYOUTS: Readonly<Record<BlankLayout, readonly (readonly [bar: number, kind: BarKind])[]>> = {
+  memory: [
+    [0, "memory32"],
+    [1, "io"],
+    [2, "memory64"],
+    [4, "io"],
+    [5, "memory32"],
+  ],
+  ports: [
+    [0, "io"],
+    [1, "memory32"],
+    [2, "memory64"],
+    [4, "io"],
+    [5, "memory32"],
+  ],
+  memory64: [
+    [0, "memory64"],
+    [2, "memory64"],
+    [4, "memory64"],
+  ],
+};
+/** The table of vectors, at the end of a 64-bit BAR. */
 const TABLE_BAR = 2;
 const TABLE = MEMORY_BYTES - 0x2000;
 const PENDING = MEMORY_BYTES - 0x1000;
@@ -40,14 +75,10 @@ export class BlankFunction implements PciDevice {
   readonly #msix: MsiX;
   readonly #isOnes: boolean;
 
-  constructor(host: DeviceHost, { identity, fill }: BlankFunctionOptions) {
+  constructor(host: DeviceHost, { identity, fill, layout = "memory" }: BlankFunctionOptions) {
     this.#isOnes = fill === "ones";
     this.config = new PciConfigSpace({ interruptPin: 1, ...identity });
-    this.config.addBar(0, "memory32", MEMORY_BYTES);
-    this.config.addBar(1, "io", PORT_BYTES);
-    this.config.addBar(TABLE_BAR, "memory64", MEMORY_BYTES, true);
-    this.config.addBar(4, "io", PORT_BYTES);
-    this.config.addBar(5, "memory32", MEMORY_BYTES);
+    for (const [bar, kind] of LAYOUTS[layout]) this.config.addBar(bar, kind, kind === "io" ? PORT_BYTES : MEMORY_BYTES);
     const power = this.config.addPowerManagement();
     new Msi(host, this.config, power + 8);
     const express = this.config.addCapability(PciCapability.pciExpress, EXPRESS_BYTES);

@@ -44,42 +44,20 @@ export interface TrialOptions {
   readonly life?: number;
   /** Machine time that initialisation and exit may take each. Nanoseconds. */
   readonly patience?: number;
+  /** Instructions of the whole trial. */
+  readonly most?: number;
 }
 
-/** Errors that a driver may return whose device is none: what it returns otherwise is no answer to that. */
-const FITTING = new Map(
-  Object.entries({
-    EPERM: 1,
-    ENOENT: 2,
-    EIO: 5,
-    ENXIO: 6,
-    EAGAIN: 11,
-    EBUSY: 16,
-    EEXIST: 17,
-    ENODEV: 19,
-    EINVAL: 22,
-    ENOSPC: 28,
-    EPIPE: 32,
-    EDOM: 33,
-    ERANGE: 34,
-    ENODATA: 61,
-    ETIME: 62,
-    EPROTO: 71,
-    EBADMSG: 74,
-    EILSEQ: 84,
-    EOPNOTSUPP: 95,
-    EADDRNOTAVAIL: 99,
-    ENETDOWN: 100,
-    ETIMEDOUT: 110,
-    EPROBE_DEFER: 517,
-    ENOTSUPP: 524,
-  }).map(([name, number]) => [-number, name]),
-);
+/** Errors that are no answer to a device: EFAULT, ENOSYS. */
+const UNFITTING = [-14, -38];
+/** Fits only if no memory was refused: drivers say so of registers, too. */
+const ENOMEM = -12;
 const PROBE_FAILED = /(?:probe of \S+|probe) (?:failed )?with error (-\d+)/;
 /** Findings of drivers that misuse what they were given. */
 const MISUSE = /^(double-free|invalid-free|cache-leak|dma-(?!unmapped|after|out)|device-owned)/;
 const MOST_LINES = 40;
 const MOST_DETAIL = 14;
+const CHECK = 100_000_000;
 const AFTERMATH = 2_000_000_000;
 
 /** Something took longer than it may. */
@@ -105,6 +83,9 @@ class ModuleTrial {
   readonly #loaded: LinuxModule[] = [];
   readonly #life: number;
   readonly #patience: number;
+  readonly #most: number;
+  /** Allocations and mappings that the domain refused. */
+  #refusals = 0;
   #stage: TrialResult["stage"] = "load";
   #result: number | null = null;
   #bound: string | null = null;
@@ -116,15 +97,18 @@ class ModuleTrial {
     image: KernelImage,
     private readonly name: string,
     private readonly slot: PciSlot | null,
-    { budget = 100_000_000, life = 5_000_000_000, patience = 300_000_000_000 }: TrialOptions,
+    { budget = 100_000_000, life = 5_000_000_000, patience = 3_600_000_000_000, most = 400_000_000 }: TrialOptions,
   ) {
     this.#life = life;
     this.#patience = patience;
+    this.#most = most;
     this.#domain = new LinuxDomain(machine, image, { name });
     this.#domain.services.execution.budget = budget;
     this.#collector = new FindingCollector(machine);
     this.#collector.watch(this.#domain);
     this.#domain.services.events.on("console", ({ text }) => this.#console.push(text));
+    this.#domain.services.dma.events.on("refused", () => this.#refusals++);
+    this.#domain.services.events.on("exhausted", () => this.#refusals++);
     this.#leaks = new LeakWatch(this.#domain);
   }
 
@@ -152,7 +136,7 @@ class ModuleTrial {
 
   async #load(): Promise<void> {
     const { kernel, name } = this;
-    for (const each of [...kernel.dependencies(name), name]) {
+    for (const each of this.#order()) {
       const bytes = kernel.moduleBytes(each);
       this.#stage = "load";
       const module = this.#domain.modules.load(bytes, kernel.path(each));
@@ -167,6 +151,12 @@ class ModuleTrial {
         throw new KorralError("dependency", `${each}, which ${name} depends on, returned ${result}`);
       if (result === 0) this.#domain.modules.setState(module, "live");
     }
+  }
+
+  /** What it needs and would like to have before, and itself. */
+  #order(): string[] {
+    const order = this.kernel.loadOrder(this.name);
+    return order.slice(0, order.indexOf(this.name) + 1);
   }
 
   /** @returns false if something has no exit: the kernel never unloads it */
@@ -226,7 +216,8 @@ class ModuleTrial {
     const [leak] = this.#leaks.found();
     if (leak !== undefined) return this.#answer("leak", `memory of ${plain(leak)}`);
     for (const error of [this.#result ?? 0, ...this.#probeErrors]) {
-      if (error !== 0 && !FITTING.has(error)) return this.#answer("error", `error ${error}`, this.#console.slice(-3));
+      if (UNFITTING.includes(error) || (error === ENOMEM && this.#refusals > 0))
+        return this.#answer("error", `error ${error}`, this.#console.slice(-3));
     }
     return this.#answer("clean", "");
   }
@@ -241,7 +232,8 @@ class ModuleTrial {
     if (error instanceof KorralError) {
       const kind = error.code === "stuck" || error instanceof TrialTimeout ? "hang" : "refused";
       const where = kind === "hang" ? this.#waiting() : [];
-      const reason = kind === "hang" ? `waits for ever in ${waiter(where)}` : `${error.code}: ${brief(error.message)}`;
+      const reason =
+        kind === "hang" ? `waits for ever in ${waiter(where, this.name)}` : `${error.code}: ${brief(error.message)}`;
       return this.#answer(kind, reason, [error.message, ...where]);
     }
     return this.#answer("refused", `internal: ${error instanceof Error ? error.message : String(error)}`, [
@@ -299,12 +291,19 @@ class ModuleTrial {
   }
 
   async #within<T>(work: Promise<T>, what: string): Promise<T> {
-    const timer = this.machine.clock.timer(() => fail(new TrialTimeout("too-long", `${what} takes too long`)));
+    const { clock } = this.machine;
+    const end = clock.now() + this.#patience;
     let fail: (error: Error) => void = () => {};
     const limit = new Promise<never>((_, reject) => {
       fail = reject;
     });
-    timer.arm(this.#patience);
+    const timer = clock.timer(() => {
+      const isLate = clock.now() >= end;
+      if (isLate || this.#domain.instructions > this.#most) {
+        fail(new TrialTimeout("too-long", `${what} takes too ${isLate ? "long" : "many instructions"}`));
+      } else timer.arm(CHECK);
+    });
+    timer.arm(CHECK);
     try {
       return await this.#alive(Promise.race([work, limit]), what);
     } finally {
@@ -338,9 +337,12 @@ function brief(message: string): string {
   return message.length > 160 ? `${message.slice(0, 160)}…` : message;
 }
 
-/** The first function in which the first thread waits that is not about waiting itself. */
-function waiter(threads: readonly string[]): string {
-  const [, frames = ""] = threads[0]?.split(": ") ?? [];
-  const known = frames.split(" < ").filter((frame) => frame !== "schedule" && frame !== "schedule_timeout");
-  return known.slice(0, 3).join(" < ");
+/** Where the thread waits that is to load or unload the module, or else the first one. */
+function waiter(threads: readonly string[], name: string): string {
+  const thread = threads.find((one) => one.startsWith(`${name}: `)) ?? threads[0] ?? "";
+  const frames = thread.replace(/^.*?: /, "").split(" < ");
+  return frames
+    .filter((frame) => !/^(io_)?schedule/.test(frame))
+    .slice(0, 3)
+    .join(" < ");
 }

@@ -40,8 +40,8 @@ export class Execution {
   readonly exceptions: Exceptions;
   /** Instructions that one entry may take. */
   budget = 2_000_000_000;
-  /** An entry has taken long. */
-  onSlice: () => void = () => {};
+  /** An entry has taken long: so many slices of instructions. */
+  onSlice: (slices: number) => void = () => {};
   /** Guest code is running: what the host does happens within a seam. */
   depth = 0;
   readonly #saved: Uint8Array[] = [];
@@ -101,6 +101,7 @@ export class Execution {
     const { runtime } = this.guest.sandbox;
     let resumed = false;
     let left = this.budget;
+    let slices = 0;
     this.depth++;
     try {
       for (;;) {
@@ -108,7 +109,7 @@ export class Execution {
         if (stop.kind === "returned") return;
         if (stop.kind === "exhausted" && left > SLICE) {
           left -= SLICE;
-          this.onSlice();
+          this.onSlice(++slices);
         } else if (!this.#goesOn(stop)) throw new GuestFailure(this.guest.sandbox.explain(stop));
         resumed = true;
       }

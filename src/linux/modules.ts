@@ -8,12 +8,18 @@ import { Guest } from "./guest.js";
 import type { Heap } from "./heap.js";
 import type { KernelExport } from "./image.js";
 import type { JumpLabels } from "./jump-labels.js";
+import { PERCPU } from "./layout.js";
 import { patch, type SiteTable } from "./patching.js";
+import type { Percpu } from "./percpu.js";
 import type { Services } from "./services.js";
 
 /** The name of the checksum that says that kernel and module agree on `struct module` itself. */
 const MODULE_LAYOUT = "module_layout";
 const JUMP_TABLE = "__jump_table";
+/** Variables of which each processor has a copy: the section is what the copies begin as. */
+const PERCPU_SECTION = ".data..percpu";
+/** Pointers to the sleepable RCU domains that a module defines. */
+const SRCU_SECTION = "___srcu_struct_ptrs";
 const MODULE_STATE_LIVE = 0;
 const MODULE_STATE_COMING = 1;
 const MODULE_STATE_GOING = 2;
@@ -30,6 +36,8 @@ export interface LinuxModule {
   readonly descriptor: GuestAddress;
   readonly exports: ReadonlyMap<string, KernelExport>;
   readonly dependencies: readonly LinuxModule[];
+  /** Where its per-CPU variables are, from the processor's base; null if it has none. */
+  readonly percpu: number | null;
   /** Memory of parameters that are texts. */
   readonly parameterMemory: GuestAddress[];
   readonly parameters: Readonly<Record<string, string>>;
@@ -43,12 +51,14 @@ export class ModuleLoader {
   private readonly heap: Heap;
   private readonly execution: Execution;
   private readonly jumpLabels: JumpLabels;
+  private readonly percpu: Percpu;
 
   constructor(services: Services) {
     this.guest = services.guest;
     this.heap = services.heap;
     this.execution = services.execution;
     this.jumpLabels = services.jumpLabels;
+    this.percpu = services.percpu;
   }
 
   /**
@@ -65,7 +75,21 @@ export class ModuleLoader {
     this.#checkImports(file, name);
     const { sandbox } = this.guest;
     const elf = file.elf.bytes;
-    const object = sandbox.load(elf, name, (symbol) => this.#export(symbol)?.address ?? null);
+    let percpu: number | null = null;
+    const object = sandbox.load(
+      elf,
+      name,
+      (symbol) => this.#export(symbol)?.address ?? null,
+      (section, size, alignment) => {
+        if (section !== PERCPU_SECTION) return null;
+        percpu = this.percpu.allocate(size, alignment);
+        return percpu as GuestAddress;
+      },
+    );
+    const template = object.segments.find((one) => one.name === PERCPU_SECTION);
+    if (percpu !== null && template !== undefined) {
+      this.guest.setBytes((PERCPU + percpu) as GuestAddress, template.bytes);
+    }
     const segment = object.segments.find((one) => one.name === ".gnu.linkonce.this_module");
     if (segment === undefined) {
       throw new UnsupportedError("no-module", `${fileName} has no struct module: it is no complete module`);
@@ -78,6 +102,7 @@ export class ModuleLoader {
       descriptor: segment.address,
       exports: this.#exportsOf(file, object),
       dependencies,
+      percpu,
       parameterMemory: [],
       parameters,
     };
@@ -109,6 +134,7 @@ export class ModuleLoader {
       guest.setPointer(head, head);
       guest.setPointer((head + 8) as GuestAddress, head);
     }
+    this.#tellSrcu(module, MODULE_STATE_COMING);
     const format = this.#text("%s");
     const name = this.#text(module.name);
     execution.call("kobject_init_and_add", at, guest.symbol("module_ktype"), 0, format, name);
@@ -124,12 +150,14 @@ export class ModuleLoader {
   /** Takes a module out of memory; nothing of it may run any more. */
   remove(module: LinuxModule): void {
     const { guest, execution } = this;
+    this.#tellSrcu(module, MODULE_STATE_GOING);
     const kobject = guest.offset("module.mkobj") + guest.offset("module_kobject.kobj");
     // The folder that drivers of the module are listed in.
     execution.call("kobject_put", guest.field("module.mkobj.drivers_dir").pointer(module.descriptor));
     execution.call("kobject_del", module.descriptor + kobject);
     execution.call("kobject_put", module.descriptor + kobject);
     for (const address of module.parameterMemory) this.heap.free(address);
+    if (module.percpu !== null) this.percpu.free(module.percpu);
     for (const { address, size } of module.object.segments) {
       if (size > 0) guest.sandbox.unmap(address, size);
       execution.exceptions.removeSections(address, (address + size) as GuestAddress);
@@ -167,6 +195,17 @@ export class ModuleLoader {
       traced: table("__mcount_loc"),
     };
     patch({ at }, tables, image.thunks);
+  }
+
+  /** Sleepable RCU domains get per-CPU memory while their module is there. */
+  #tellSrcu({ descriptor, object }: LinuxModule, state: number): void {
+    const { guest, execution } = this;
+    const pointers = object.segments.find((one) => one.name === SRCU_SECTION);
+    const notify = guest.find("srcu_module_notify");
+    if (pointers === undefined || notify === null) return;
+    guest.field("module.num_srcu_structs").set(descriptor, pointers.size / 8);
+    guest.field("module.srcu_struct_ptrs").set(descriptor, pointers.address);
+    execution.call(notify, 0, state, descriptor);
   }
 
   /** The name of the module whose memory holds an address. */

@@ -12,7 +12,7 @@ import { checkImageSize, lastNotAbove } from "./load-layout.js";
 import { addGlobals, ReferenceCollector } from "./load-references.js";
 import { COMMON, layOut, type Part, type SectionLayout, SLOT_BYTES } from "./load-sections.js";
 import { LoadedSymbols } from "./load-symbols.js";
-import type { ImportResolver, LoadedObject, LoadedSegment, ObjectPlan } from "./loaded-object.js";
+import type { ImportResolver, LoadedObject, LoadedSegment, ObjectPlan, SectionBase } from "./loaded-object.js";
 
 /** Where Linux has its modules, and where linkers put programs. */
 const MODULE_ADDRESS = -0x40000000 as GuestAddress;
@@ -34,7 +34,7 @@ export function planRelocatable(elf: ElfFile): ObjectPlan {
     size,
     alignment: layout.alignment,
     imports,
-    place: (space, at, resolve) => new PlacedSections(elf, layout, at, resolve).load(space),
+    place: (space, at, resolve, base) => new PlacedSections(elf, layout, at, resolve, base).load(space),
   };
 }
 
@@ -44,14 +44,21 @@ class PlacedSections {
   readonly #imports: ImportArea;
   readonly #addresses = new Map<number, GuestAddress | null>();
   readonly #extras: RelocationExtras;
+  /** By the number of a section: what its symbols count from instead. */
+  readonly #bases = new Map<number, GuestAddress>();
 
   constructor(
     private readonly elf: ElfFile,
     private readonly layout: SectionLayout,
     private readonly at: GuestAddress,
     resolve: ImportResolver,
+    base: SectionBase,
   ) {
     const { table, importOffset, slots } = layout;
+    for (const { section, name, size } of layout.parts) {
+      const other = section === null || size === 0 ? null : base(name, size, section.alignment);
+      if (section !== null && other !== null) this.#bases.set(section.index, other);
+    }
     this.#table = elf.symbols;
     this.#imports = new ImportArea(elf.name, this.#address(importOffset), resolve);
     if (table === null) {
@@ -163,6 +170,8 @@ class PlacedSections {
     if (table === null) return null;
     const section = table.section(symbol);
     if (section === SymbolSection.absolute) return table.value(symbol);
+    const base = this.#bases.get(section);
+    if (base !== undefined) return (base + table.value(symbol)) as GuestAddress;
     const offset =
       section === SymbolSection.common
         ? this.layout.commonOffsets.get(symbol)

@@ -66,6 +66,12 @@ export interface LoadedObject {
 /** The address of what a program imports, null to have an address made up for it. */
 export type ImportResolver = (name: string) => GuestAddress | null;
 
+/**
+ * What symbols of a section count from, if not from where it is put: sections of variables of which each processor has a
+ * copy elsewhere. Null for all others.
+ */
+export type SectionBase = (section: string, size: number, alignment: number) => GuestAddress | null;
+
 export interface PlannedImport {
   readonly name: string;
   /** It is 0 if nobody defines it. */
@@ -88,5 +94,5 @@ export interface ObjectPlan {
   /** In the order of the symbol table. */
   readonly imports: readonly PlannedImport[];
   /** Use `placeObject`, which checks the place. */
-  readonly place: (space: GuestSpace, at: GuestAddress, resolve: ImportResolver) => LoadedObject;
+  readonly place: (space: GuestSpace, at: GuestAddress, resolve: ImportResolver, base: SectionBase) => LoadedObject;
 }

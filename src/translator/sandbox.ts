@@ -8,8 +8,9 @@ import { CPU } from "./cpu-state.js";
 import { GuestMemory, type IoHandler, type Protection } from "./guest-memory.js";
 import { type GuestSpace, HIGH_SPACE, LOW_SPACE } from "./guest-space.js";
 import { GENERAL_REGISTERS, type Instruction, RAX, RCX, RDI, RDX, RSI, RSP } from "./instruction.js";
+import { decodeTranslations, encodeTranslations } from "./kept-translations.js";
 import { placeObject, planObject } from "./load-object.js";
-import type { ImportResolver, LoadedObject, ObjectPlan } from "./loaded-object.js";
+import type { ImportResolver, LoadedObject, ObjectPlan, SectionBase } from "./loaded-object.js";
 import { type HookAction, Runtime, type Stop } from "./runtime.js";
 import { type Poison, Shadow } from "./shadow.js";
 import { type SnapshotState, Snapshots } from "./snapshot.js";
@@ -224,14 +225,20 @@ export class Sandbox {
   /**
    * Loads a relocatable file or an executable.
    * @param resolve addresses of what it imports; what is not resolved matters only when it is called or touched
+   * @param base of a relocatable file's sections whose symbols count from elsewhere
    * @throws InputError, UnsupportedError
    */
-  load(bytes: Uint8Array, name = "object", resolve: ImportResolver = () => null): LoadedObject {
+  load(
+    bytes: Uint8Array,
+    name = "object",
+    resolve: ImportResolver = () => null,
+    base: SectionBase = () => null,
+  ): LoadedObject {
     const plan = planObject(bytes, name);
     if (this.#core === null) this.#create(plan.space);
     const { memory, code, runtime } = this.#made();
     const place = plan.fixed ? plan.address : this.#placeFor(plan);
-    const object = placeObject(plan, memory.space, place, resolve);
+    const object = placeObject(plan, memory.space, place, resolve, base);
     for (const { address, size, bytes: content, name: segment, ...protection } of object.segments) {
       memory.map(address, size, protection, segment);
       memory.bytes.set(content, memory.offset(address));
@@ -395,6 +402,36 @@ export class Sandbox {
     core.system.kernelGsBase = state.kernelGsBase;
     this.objects = state.objects;
     core.runtime.stateChanged();
+  }
+
+  /**
+   * What was translated, for other sandboxes of the same options that load the same things in the same order. Functions that
+   * were only carried out step by step are translated for it.
+   */
+  keepTranslations(): Uint8Array {
+    const { runtime, code } = this.#made();
+    const { translations, linker } = runtime;
+    translations.translateAll([...runtime.called].filter((address) => code.startsAt(address)));
+    return encodeTranslations({
+      slots: linker.places,
+      entries: [...code.entries],
+      io: [...code.io],
+      units: translations.kept,
+    });
+  }
+
+  /**
+   * Takes what an earlier sandbox kept; it is used where the guest's bytes are still the same. Before anything else is
+   * loaded, hooked or called. @returns false if it cannot be used
+   */
+  offerTranslations(stored: Uint8Array): boolean {
+    const kept = decodeTranslations(stored);
+    const { runtime, code } = this.#made();
+    if (kept === null || !runtime.linker.makePlaces(kept.slots)) return false;
+    for (const address of kept.entries) code.entries.add(address);
+    for (const address of kept.io) code.io.add(address);
+    runtime.translations.offer(kept.units);
+    return true;
   }
 
   /** Translates all functions that are known and not translated yet. */

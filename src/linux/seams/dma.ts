@@ -3,6 +3,7 @@ import type { GuestAddress } from "../../util/guest-address.js";
 import { DMA_MAPPING_ERROR, DmaDirection, type DmaMapping } from "../dma.js";
 import { type Call, type SeamResult, seam } from "../seam.js";
 import type { SeamFile } from "../services.js";
+import { orNothing } from "./exhausted.js";
 
 const PAGE = 4096;
 const EIO = 5;
@@ -12,7 +13,7 @@ const SG_END = 2;
 const DIRECTION = "enum dma_data_direction";
 
 /** The DMA API: a mapping is a pin and an entry of the I/O MMU. */
-export const dmaSeams: SeamFile = ({ guest, dma, lent, pages, pci }) => {
+export const dmaSeams: SeamFile = ({ guest, dma, lent, pages, pci, events }) => {
   const mask = guest.field("device.dma_mask");
   const coherentMask = guest.offset("device.coherent_dma_mask");
   const sg = {
@@ -119,7 +120,8 @@ export const dmaSeams: SeamFile = ({ guest, dma, lent, pages, pci }) => {
   const allocate = (device: GuestAddress, size: number): { page: GuestAddress; io: number } | null => {
     const context = contextOf(device);
     if (context === null || size === 0) return null;
-    const page = pages.allocate(orderOf(size), false);
+    const page = orNothing(events, () => pages.allocate(orderOf(size), false)) as GuestAddress;
+    if (page === 0) return null;
     const start = pages.addressOf(page);
     const bits = coherentBits(device);
     const io =

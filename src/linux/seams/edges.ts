@@ -1,3 +1,5 @@
+import type { GuestAddress } from "../../util/guest-address.js";
+import { ProcEntries } from "../proc.js";
 import { type Call, seam } from "../seam.js";
 import type { SeamFile } from "../services.js";
 
@@ -13,7 +15,12 @@ export const edgeSeams: SeamFile = ({ guest, heap, random, execution, jumpLabels
       if (c.pointer(argument) !== 0) heap.free(c.pointer(argument));
       return undefined;
     };
-  const entry = placeholder("proc_dir_entry");
+  const proc = new ProcEntries(guest, heap);
+  /** @param parent index of the argument that is the folder, -1 for the topmost one */
+  const entry =
+    (parent: number) =>
+    (c: Call): number =>
+      proc.add(parent < 0 ? (0 as GuestAddress) : c.pointer(parent), guest.text(c.pointer(0)));
   const table = placeholder("ctl_table_header");
   const noFirmware = (c: Call): number => {
     guest.setPointer(c.pointer(0), 0);
@@ -37,35 +44,52 @@ export const edgeSeams: SeamFile = ({ guest, heap, random, execution, jumpLabels
     seam("int (const char *, char **, char **, int)", "call_usermodehelper", () => 0),
     seam("int (bool, const char *, ...)", "__request_module", () => -ENOENT),
 
-    seam("struct proc_dir_entry *(const char *, umode_t, struct proc_dir_entry *, void *, bool)", "_proc_mkdir", entry),
-    seam("struct proc_dir_entry *(const char *, umode_t, struct proc_dir_entry *, void *)", "proc_mkdir_data", entry),
-    seam("struct proc_dir_entry *(const char *, struct proc_dir_entry *)", "proc_mkdir", entry),
-    seam("struct proc_dir_entry *(const char *, umode_t, struct proc_dir_entry *)", "proc_mkdir_mode", entry),
-    seam("struct proc_dir_entry *(const char *, struct proc_dir_entry *, const char *)", "proc_symlink", entry),
-    seam("struct proc_dir_entry *(const char *)", "proc_create_mount_point", entry),
+    seam(
+      "struct proc_dir_entry *(const char *, umode_t, struct proc_dir_entry *, void *, bool)",
+      "_proc_mkdir",
+      entry(2),
+    ),
+    seam(
+      "struct proc_dir_entry *(const char *, umode_t, struct proc_dir_entry *, void *)",
+      "proc_mkdir_data",
+      entry(2),
+    ),
+    seam("struct proc_dir_entry *(const char *, struct proc_dir_entry *)", "proc_mkdir", entry(1)),
+    seam("struct proc_dir_entry *(const char *, umode_t, struct proc_dir_entry *)", "proc_mkdir_mode", entry(2)),
+    seam("struct proc_dir_entry *(const char *, struct proc_dir_entry *, const char *)", "proc_symlink", entry(1)),
+    seam("struct proc_dir_entry *(const char *)", "proc_create_mount_point", entry(-1)),
     seam(
       "struct proc_dir_entry *(const char *, umode_t, struct proc_dir_entry *, const struct proc_ops *)",
       "proc_create",
-      entry,
+      entry(2),
     ),
     seam(
       "struct proc_dir_entry *(const char *, umode_t, struct proc_dir_entry *, const struct proc_ops *, void *)",
       "proc_create_data",
-      entry,
+      entry(2),
     ),
     seam(
       "struct proc_dir_entry *(const char *, umode_t, struct proc_dir_entry *, const struct seq_operations *, unsigned int, void *)",
       "proc_create_net_data proc_create_seq_private",
-      entry,
+      entry(2),
     ),
     seam(
       "struct proc_dir_entry *(const char *, umode_t, struct proc_dir_entry *, int (*)(struct seq_file *, void *), void *)",
       "proc_create_net_single proc_create_single_data",
-      entry,
+      entry(2),
     ),
-    seam("void (struct proc_dir_entry *)", "proc_remove", freed(0)),
-    seam("void (const char *, struct proc_dir_entry *)", "remove_proc_entry", () => undefined),
-    seam("int (const char *, struct proc_dir_entry *)", "remove_proc_subtree", () => 0),
+    seam("void (struct proc_dir_entry *)", "proc_remove", (c) => {
+      proc.remove(c.pointer(0));
+      return undefined;
+    }),
+    seam("void (const char *, struct proc_dir_entry *)", "remove_proc_entry", (c) => {
+      proc.removeNamed(c.pointer(1), guest.text(c.pointer(0)));
+      return undefined;
+    }),
+    seam("int (const char *, struct proc_dir_entry *)", "remove_proc_subtree", (c) => {
+      proc.removeNamed(c.pointer(1), guest.text(c.pointer(0)));
+      return 0;
+    }),
     seam("void (struct proc_dir_entry *, loff_t)", "proc_set_size", () => undefined),
 
     seam(
@@ -90,6 +114,8 @@ export const edgeSeams: SeamFile = ({ guest, heap, random, execution, jumpLabels
       placeholder("netlink_sock"),
     ),
     seam("void (struct sock *)", "netlink_kernel_release", freed(0)),
+    seam("int (struct sock *, unsigned int)", "__netlink_change_ngroups netlink_change_ngroups", () => 0),
+    seam("void (struct sock *, unsigned int)", "__netlink_clear_multicast_users", () => undefined),
     seam("int (struct sock *, struct sk_buff *, u32, unsigned int, int, gfp_t)", "nlmsg_notify", (c) =>
       freeBuffer(c, 1),
     ),

@@ -1,6 +1,7 @@
 import type { GuestAddress } from "../../util/guest-address.js";
 import { type Call, type Seam, type SeamResult, seam } from "../seam.js";
 import type { SeamFile } from "../services.js";
+import { orNothing } from "./exhausted.js";
 
 /** What `kmalloc(0)` returns: neither null nor memory. */
 const ZERO_SIZE_PTR = 16;
@@ -8,6 +9,9 @@ const GFP_COMP = "___GFP_COMP_BIT";
 /** For kernels whose type information does not tell: 2^18. */
 const GFP_COMP_DEFAULT = 0x4_0000;
 const KMALLOC_ALIGNMENT = 8;
+/** KMALLOC_MAX_SIZE, and the largest order of pages: the same in all kernels for x86-64. */
+const LARGEST_KMALLOC = 2 ** 22;
+const LARGEST_ORDER = 10;
 
 /** Slabs, pages, vmalloc, per-CPU memory. Everything is handed out zeroed. */
 export const memorySeams: SeamFile = ({ guest, heap, caches, pages, vmalloc, percpu, lent, events, site }) => {
@@ -21,7 +25,15 @@ export const memorySeams: SeamFile = ({ guest, heap, caches, pages, vmalloc, per
     return undefined;
   };
 
-  const kmalloc = (size: number): number => (size === 0 ? ZERO_SIZE_PTR : heap.allocate(size));
+  const any = (size: number): number => (size === 0 ? ZERO_SIZE_PTR : orNothing(events, () => heap.allocate(size)));
+
+  const kmalloc = (size: number): number => {
+    if (size <= LARGEST_KMALLOC) return any(size);
+    events.emit("exhausted", { message: `${site()} asks for ${size} bytes in one piece` });
+    return 0;
+  };
+
+  const virtually = (size: number): number => orNothing(events, () => vmalloc.allocate(size));
 
   const free = (address: GuestAddress): undefined => {
     if (address >= 0 && address <= ZERO_SIZE_PTR) return undefined;
@@ -36,7 +48,11 @@ export const memorySeams: SeamFile = ({ guest, heap, caches, pages, vmalloc, per
     return misuse(wrong, wrong === "double-free" ? "frees a second time" : "frees what nobody allocated:", address);
   };
 
-  const allocatePages = (flags: number, order: number): number => pages.allocate(order, (flags & compound) !== 0);
+  const allocatePages = (flags: number, order: number): number => {
+    if (order <= LARGEST_ORDER) return orNothing(events, () => pages.allocate(order, (flags & compound) !== 0));
+    events.emit("exhausted", { message: `${site()} asks for 2^${order} pages in one piece` });
+    return 0;
+  };
 
   const releasePages = (page: GuestAddress): undefined => {
     if (pages.free(page) || lent.released(page)) return undefined;
@@ -70,8 +86,8 @@ export const memorySeams: SeamFile = ({ guest, heap, caches, pages, vmalloc, per
       return ZERO_SIZE_PTR;
     }
     const before = old > 0 || old === 0 ? 0 : heap.sizeOf(old);
-    const address = heap.allocate(size);
-    if (before > 0) {
+    const address = kmalloc(size) as GuestAddress;
+    if (before > 0 && address !== 0) {
       guest.setBytes(address, guest.bytes(old, Math.min(before, size)).slice());
       free(old);
     }
@@ -82,14 +98,12 @@ export const memorySeams: SeamFile = ({ guest, heap, caches, pages, vmalloc, per
     seam("void *(size_t, gfp_t)", "__kmalloc kmalloc_large __kmalloc_noprof __kmalloc_large_noprof", (c) =>
       kmalloc(c.size(0)),
     ),
-    seam(
-      "void *(size_t, gfp_t, int)",
-      "__kmalloc_node kmalloc_large_node __kmalloc_large_node_noprof kvmalloc_node",
-      (c) => kmalloc(c.size(0)),
-    ),
-    seam("void *(size_t, kmem_buckets *, gfp_t, int)", "__kmalloc_node_noprof __kvmalloc_node_noprof", (c) =>
+    seam("void *(size_t, gfp_t, int)", "__kmalloc_node kmalloc_large_node __kmalloc_large_node_noprof", (c) =>
       kmalloc(c.size(0)),
     ),
+    seam("void *(size_t, gfp_t, int)", "kvmalloc_node", (c) => any(c.size(0))),
+    seam("void *(size_t, kmem_buckets *, gfp_t, int)", "__kmalloc_node_noprof", (c) => kmalloc(c.size(0))),
+    seam("void *(size_t, kmem_buckets *, gfp_t, int)", "__kvmalloc_node_noprof", (c) => any(c.size(0))),
     seam(
       ["void *(size_t, gfp_t, int, unsigned long)", "void *(size_t, kmem_buckets *, gfp_t, int, unsigned long)"],
       "__kmalloc_node_track_caller __kmalloc_node_track_caller_noprof",
@@ -180,7 +194,10 @@ export const memorySeams: SeamFile = ({ guest, heap, caches, pages, vmalloc, per
         if (list === 0) return 0;
         for (let i = 0; i < count; i++) {
           const at = (list + 8 * i) as GuestAddress;
-          if (guest.pointer(at) === 0) guest.setPointer(at, allocatePages(c.int(0), 0));
+          if (guest.pointer(at) !== 0) continue;
+          const page = allocatePages(c.int(0), 0);
+          if (page === 0) return i;
+          guest.setPointer(at, page);
         }
         return count;
       },
@@ -215,18 +232,18 @@ export const memorySeams: SeamFile = ({ guest, heap, caches, pages, vmalloc, per
 
   const virtual: readonly Seam[] = [
     seam("void *(unsigned long)", "vzalloc vmalloc vmalloc_32 vzalloc_noprof vmalloc_noprof vmalloc_32_noprof", (c) =>
-      vmalloc.allocate(c.size(0)),
+      virtually(c.size(0)),
     ),
     seam("void *(unsigned long, int)", "vmalloc_node vzalloc_node vmalloc_node_noprof vzalloc_node_noprof", (c) =>
-      vmalloc.allocate(c.size(0)),
+      virtually(c.size(0)),
     ),
-    seam("void *(unsigned long, gfp_t)", "__vmalloc __vmalloc_noprof", (c) => vmalloc.allocate(c.size(0))),
+    seam("void *(unsigned long, gfp_t)", "__vmalloc __vmalloc_noprof", (c) => virtually(c.size(0))),
     seam("void (const void *)", "vfree vfree_atomic", (c) => free(c.pointer(0))),
     seam("struct page *(const void *)", "vmalloc_to_page", (c) => pages.pageOf(c.pointer(0))),
     seam("bool (const void *)", "is_vmalloc_addr", (c) => (vmalloc.owns(c.pointer(0)) ? 1 : 0)),
   ];
 
-  const allocatePercpu = (c: Call): SeamResult => percpu.allocate(c.size(0), c.size(1));
+  const allocatePercpu = (c: Call): SeamResult => orNothing(events, () => percpu.allocate(c.size(0), c.size(1)));
   const processor: readonly Seam[] = [
     seam("void *(size_t, size_t)", "__alloc_percpu", allocatePercpu),
     seam("void *(size_t, size_t, gfp_t)", "__alloc_percpu_gfp", allocatePercpu),

@@ -121,16 +121,21 @@ export const workSeams: SeamFile = (services) => {
     }),
 
     seam("async_cookie_t (async_func_t, void *, int, struct async_domain *)", "async_schedule_node_domain", (c) =>
-      services.async.add(c.pointer(0), c.pointer(1)),
+      services.async.add(c.pointer(0), c.pointer(1), c.pointer(3)),
     ),
     seam("async_cookie_t (async_func_t, void *, int)", "async_schedule_node", (c) =>
-      services.async.add(c.pointer(0), c.pointer(1)),
+      services.async.add(c.pointer(0), c.pointer(1), guest.symbol("async_dfl_domain")),
     ),
     seam("bool (async_func_t, struct device *)", "async_schedule_dev_nocall", () => 0),
     seam("void (void)", "async_synchronize_full", () => waitFor(() => services.async.idle, 0)),
-    seam("void (struct async_domain *)", "async_synchronize_full_domain", () => waitFor(() => services.async.idle, 0)),
-    seam("void (async_cookie_t, struct async_domain *)", "async_synchronize_cookie_domain", () =>
-      waitFor(() => services.async.idle, 0),
-    ),
+    seam("void (struct async_domain *)", "async_synchronize_full_domain", (c) => {
+      const domain = c.pointer(0);
+      return waitFor(() => services.async.isDone(domain), 0);
+    }),
+    seam("void (async_cookie_t, struct async_domain *)", "async_synchronize_cookie_domain", (c) => {
+      const cookie = c.size(0);
+      const domain = c.pointer(1);
+      return waitFor(() => services.async.isDone(domain, cookie), 0);
+    }),
   ];
 };
