@@ -10,6 +10,8 @@ import type { PacketRingCapability } from "../../src/transfer/packet-ring.js";
 /** A wire that keeps what the adapter sends. */
 export class KeepingWire extends WireEnd {
   readonly sent: Uint8Array[] = [];
+  /** Somebody else holds the medium. */
+  busy = false;
 
   override send(bytes: Uint8Array, offset: number, length: number): void {
     if (this.carrier) this.sent.push(bytes.slice(offset, offset + length));
