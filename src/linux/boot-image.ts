@@ -1,5 +1,5 @@
-import { SHADOW } from "../translator/guest-space.js";
 import { CPU } from "../translator/cpu-state.js";
+import { SHADOW } from "../translator/guest-space.js";
 import type { GuestAddress } from "../util/guest-address.js";
 import type { HeapState } from "./heap.js";
 import { PERCPU, PERCPU_BYTES, STACKS, STACKS_END, VMALLOC, VMALLOC_END, VMEMMAP, VMEMMAP_END } from "./layout.js";
@@ -149,7 +149,11 @@ function differences(services: Services): { readonly pages: number[]; readonly r
       const isZero = uniform(words, (number * PAGE) / 8) === 0;
       if (shadow < 0 || !isZero) {
         if (!seen.has(number)) pages.push(number);
-      } else if (runs.length > 0 && runs[runs.length - 3] + runs[runs.length - 2] === number && runs[runs.length - 1] === shadow) {
+      } else if (
+        runs.length > 0 &&
+        runs[runs.length - 3] + runs[runs.length - 2] === number &&
+        runs[runs.length - 1] === shadow
+      ) {
         runs[runs.length - 2]++;
       } else {
         runs.push(number, 1, shadow);
@@ -186,4 +190,5 @@ function padded(bytes: Uint8Array): Uint8Array {
   return result;
 }
 
-const bytesOf = (words: Int32Array): Uint8Array => new Uint8Array(words.buffer, words.byteOffset, words.byteLength).slice();
+const bytesOf = (words: Int32Array): Uint8Array =>
+  new Uint8Array(words.buffer, words.byteOffset, words.byteLength).slice();

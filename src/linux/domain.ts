@@ -86,6 +86,8 @@ export interface LinuxOptions {
   readonly pinBound?: number;
   /** Count how often each seam is called. */
   readonly counting?: boolean;
+  /** What an earlier domain with the same kernel and driver kept of its translations. */
+  readonly translations?: Uint8Array | null;
 }
 
 /** The domain is dead: what it did, and where. */
@@ -133,6 +135,7 @@ export class LinuxDomain {
     const { name = "linux", checks = true, pinBound, counting = false } = options;
     const sandbox = Sandbox.create({ space: "high", checks, warmUp: WARM_UP });
     this.sandbox = sandbox;
+    if (options.translations != null) sandbox.offerTranslations(options.translations);
     const guest = new Guest(sandbox, image);
     this.#mapImage();
     this.#mapRegions();

@@ -1,15 +1,19 @@
 import type { InterruptController } from "../bus/interrupts.js";
 import type { PciSlot } from "../bus/pci-bus.js";
 import type { DeviceAccess, DriverDomain, DriverOptions } from "../drivers/driver-domain.js";
+import { crc32 } from "../formats/crc.js";
 import { KernelModule } from "../formats/kernel-module.js";
+import type { Sandbox } from "../translator/sandbox.js";
 import { KorralError, UsageError } from "../util/errors.js";
 import type { GuestAddress } from "../util/guest-address.js";
+import { bootKey } from "./boot.js";
 import { LinuxDomain, type LinuxHost } from "./domain.js";
 import { KernelImage } from "./image.js";
 import type { KernelPackage } from "./kernel-package.js";
 import { NetDevice } from "./net.js";
 import { LinuxNetworkDriver } from "./network-driver.js";
 import type { PciFunction } from "./pci.js";
+import { seamSubjects } from "./seams/index.js";
 
 /** How long a driver may take until its device has a link. Nanoseconds of machine time. */
 const LINK_PATIENCE = 10_000_000_000;
@@ -44,6 +48,9 @@ export interface LinuxDriverOptions extends DriverOptions {
   readonly onDomain?: (domain: LinuxDomain) => void;
 }
 
+/** To be changed with what translated code looks like. */
+const TRANSLATIONS_FORMAT = 1;
+
 /** The driver's initialisation or probe failed. */
 export class DriverFailedError extends KorralError {
   constructor(code: string, message: string) {
@@ -71,6 +78,7 @@ export class LinuxDriver {
     /** The capabilities of the driver: its endpoint, its end. */
     readonly access: DriverDomain,
     readonly pciFunction: PciFunction,
+    private readonly translations: DriverTranslations,
   ) {}
 
   /**
@@ -86,11 +94,14 @@ export class LinuxDriver {
   ): Promise<LinuxDriver> {
     const { parameters = {}, checks, before = [], onDomain, ...driverOptions } = options;
     const image = KernelImage.parse(kernel.vmlinux(), `the kernel of ${kernel.name}`);
+    const files = filesOf(kernel, source, before);
+    const translations = new DriverTranslations(kernel, files, checks !== false);
     const access = machine.domain(source.name, slot, driverOptions);
     const domain = new LinuxDomain(machine, image, {
       name: source.name,
       ...(checks === undefined ? {} : { checks }),
       ...(driverOptions.pinBound === undefined ? {} : { pinBound: driverOptions.pinBound }),
+      translations: translations.read(),
     });
     access.onDeath.push(() => domain.end());
     domain.onDeath = (error) => access.kill(error instanceof Error ? error.message : String(error));
@@ -102,7 +113,7 @@ export class LinuxDriver {
       });
       if (domain.dead !== null) throw domain.dead;
       for (const name of before) if (kernel.builtin.has(name)) await machine.run(domain.initialise(name), name);
-      for (const { name, bytes, fileName } of filesOf(kernel, source, before)) {
+      for (const { name, bytes, fileName } of files) {
         const isDriver = name === source.name;
         const { result } = await machine.run(
           domain.load(bytes, fileName, isDriver ? parameters : {}),
@@ -113,7 +124,7 @@ export class LinuxDriver {
         }
       }
       const [fn] = domain.services.pci.functions;
-      return new LinuxDriver(machine, domain, access, fn);
+      return new LinuxDriver(machine, domain, access, fn, translations);
     } catch (error) {
       access.kill(`it did not start: ${error instanceof Error ? error.message : String(error)}`);
       throw error;
@@ -172,6 +183,8 @@ export class LinuxDriver {
     const { machine, domain } = this;
     if (domain.dead === null && this.network !== null)
       await machine.run(this.network.device.down(), "network device down");
+    // Modules take their code with them.
+    if (domain.dead === null) this.translations.keep(domain.sandbox);
     for (const module of [...domain.modules.loaded.values()].reverse()) {
       if (domain.dead !== null) break;
       await machine.run(domain.unload(module), `unloading ${module.name}`);
@@ -210,6 +223,44 @@ interface ModuleToLoad {
   readonly bytes: Uint8Array;
   readonly fileName: string;
 }
+
+/** What was translated for a driver, kept with its kernel: the next run need not translate it again. */
+class DriverTranslations {
+  readonly #key: string;
+  #isKept = false;
+
+  constructor(
+    private readonly kernel: KernelPackage,
+    files: readonly ModuleToLoad[],
+    checks: boolean,
+  ) {
+    const sums = files.map(({ name, bytes }) => [name, bytes.length, crc32(bytes)]);
+    const identity = JSON.stringify([TRANSLATIONS_FORMAT, bootKey(), [...seamSubjects().keys()], sums, checks]);
+    this.#key = `translations-${crc32(new TextEncoder().encode(identity)).toString(16)}`;
+  }
+
+  /** Null if there are none yet. */
+  read(): Uint8Array | null {
+    try {
+      const bytes = this.kernel.files.derived(this.#key, () => {
+        throw NOT_KEPT;
+      });
+      this.#isKept = true;
+      return bytes;
+    } catch (error) {
+      if (error === NOT_KEPT) return null;
+      throw error;
+    }
+  }
+
+  keep(sandbox: Sandbox): void {
+    if (this.#isKept) return;
+    this.kernel.files.derived(this.#key, () => sandbox.keepTranslations());
+    this.#isKept = true;
+  }
+}
+
+const NOT_KEPT = new Error("no translations are kept");
 
 /** In the order of loading: what the driver depends on, and it. */
 function filesOf(kernel: KernelPackage, source: DriverSource, before: readonly string[]): ModuleToLoad[] {

@@ -9,8 +9,8 @@ import type { FunctionLibrary } from "../translator/code.js";
 import type { LoadedFunction } from "../translator/loaded-object.js";
 import { InputError, UnsupportedError } from "../util/errors.js";
 import type { GuestAddress } from "../util/guest-address.js";
-import { patch, type SiteTable, Thunks } from "./patching.js";
 import { IMAGE, LOW_MEMORY_END } from "./layout.js";
+import { patch, type SiteTable, Thunks } from "./patching.js";
 
 /** What a kernel or module offers to modules. */
 export interface KernelExport {

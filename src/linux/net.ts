@@ -4,9 +4,9 @@ import type { GuestAddress } from "../util/guest-address.js";
 import type { LinuxDomain } from "./domain.js";
 import type { Field, Guest } from "./guest.js";
 import type { LentRange } from "./lent-frames.js";
-import { QUEUED_FRAME_BYTES, SHORTEST_QUEUED, TransmitQueue } from "./transmit-queue.js";
 import type { Script } from "./scripts.js";
 import type { Call } from "./seam.js";
+import { QUEUED_FRAME_BYTES, SHORTEST_QUEUED, TransmitQueue } from "./transmit-queue.js";
 
 const IFF_UP = 1;
 const IFF_RUNNING = 0x40;

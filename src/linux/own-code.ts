@@ -9,7 +9,12 @@ interface OwnCode {
   readonly code: readonly number[];
 }
 
-const word = (value: number): readonly number[] => [value & 0xff, (value >> 8) & 0xff, (value >> 16) & 0xff, value >>> 24];
+const word = (value: number): readonly number[] => [
+  value & 0xff,
+  (value >> 8) & 0xff,
+  (value >> 16) & 0xff,
+  value >>> 24,
+];
 /** What allocations are rounded to: they have their exact size. */
 const ALIGNMENT = 8;
 

@@ -3,6 +3,7 @@ import { CPU } from "./cpu-state.js";
 import { EXIT_STATUS } from "./emit/exits.js";
 import { IMPORTS } from "./emit/module.js";
 import type { GuestMemory } from "./guest-memory.js";
+import type { KeptSlot } from "./kept-translations.js";
 import { type FunctionBody, type FunctionIndex, ModuleAssembler } from "./wasm-assembler.js";
 
 /** Functions as the table has them: they take the number of frames that may still be nested, and return a status. */
@@ -48,6 +49,18 @@ export class Linker {
     this.table = new WebAssembly.Table({ element: "anyfunc", initial: 0 });
     this.#words = new BigInt64Array(memory.memory.buffer, CPU.targets, 2 * CPU.targetEntries);
     this.forgetTargets();
+  }
+
+  /** All places, in their order. */
+  get places(): readonly KeptSlot[] {
+    return this.#addresses.map((address, slot) => ({ address, behind: this.isBehind(slot) }));
+  }
+
+  /** Makes the places of an earlier run, by their numbers. @returns false if there are some already */
+  makePlaces(places: readonly KeptSlot[]): boolean {
+    if (this.#addresses.length > 0) return false;
+    for (const { address, behind } of places) this.#slotIn(behind ? this.#behind : this.#slots, address);
+    return true;
   }
 
   slotOf(address: GuestAddress): number {

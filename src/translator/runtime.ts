@@ -387,8 +387,14 @@ export class Runtime {
     return { kind: "unsupported", why: "no instruction that is known", instruction: null };
   }
 
+  /** Functions that were called, and where loops went round: what may be worth translating for another run. */
+  get called(): Iterable<GuestAddress> {
+    return this.#heat.keys();
+  }
+
   /** How warm an address has to be to be worth translating. */
   #hot(at: GuestAddress): number {
+    if (this.translations.isOffered(at)) return 0;
     if (this.code.startsAt(at)) return this.warmUp;
     return Math.max(HOT, MIDDLE_HEAT * this.warmUp);
   }

@@ -6,6 +6,7 @@ import { type EmittedModule, emitModule, IMPORTS, type Placed } from "./emit/mod
 import type { Lifted } from "./flow/effects.js";
 import { discoverRegion, type Region } from "./flow/region.js";
 import type { GuestMemory } from "./guest-memory.js";
+import { checksumOf, type KeptUnit } from "./kept-translations.js";
 import type { Linker } from "./linker.js";
 
 /** What was translated so far. */
@@ -19,6 +20,8 @@ export interface TranslationStatistics {
 /** What has to be known of regions in one module when something changes. */
 interface Unit {
   readonly slots: readonly number[];
+  /** To be kept for other runs. */
+  readonly kept: KeptUnit;
   /** Guest bytes that they were made of. */
   readonly ranges: readonly { readonly start: GuestAddress; readonly end: GuestAddress }[];
   /** Where they begin, and what they call or jump to. */
@@ -37,6 +40,8 @@ export class Translations {
   /** Slots that lead to translated code. */
   readonly #ready = new Map<number, Unit>();
   readonly #byPage = new Map<number, Set<Unit>>();
+  /** Of earlier runs, by the addresses that they have code for. */
+  readonly #offered = new Map<GuestAddress, KeptUnit>();
   readonly #loadIo: (low: number, high: number, bytes: number) => number;
   readonly #storeIo: (low: number, high: number, bytes: number, value: number) => number;
   /** Whether what is only called by what is to be translated is worth translating too. */
@@ -64,6 +69,7 @@ export class Translations {
 
   /** Translates what is at an address together with what it calls. @returns whether there is code */
   translate(address: GuestAddress): boolean {
+    if (this.#revived(address)) return true;
     return this.#unit(this.#together(address, MOST_BYTES, MOST_TOGETHER));
   }
 
@@ -74,7 +80,38 @@ export class Translations {
 
   /** Translates what is at an address alone: where execution goes on in the middle of a function. */
   translateAlone(address: GuestAddress): boolean {
+    if (this.#revived(address)) return true;
     return this.#unit(this.#together(address, 0, 1));
+  }
+
+  /** Whether there is code for an address, translated in an earlier run. */
+  isOffered(address: GuestAddress): boolean {
+    return this.#offered.has(address);
+  }
+
+  /** Takes what was translated in an earlier run, to be used where the guest's bytes are the same. */
+  offer(units: readonly KeptUnit[]): void {
+    for (const unit of units) for (const slot of unit.slots) this.#offered.set(this.linker.addressOf(slot), unit);
+  }
+
+  /** What is in force now, for other runs. */
+  get kept(): readonly KeptUnit[] {
+    return [...new Set([...this.#ready.values()].map(({ kept }) => kept))];
+  }
+
+  #revived(address: GuestAddress): boolean {
+    const kept = this.#offered.get(address);
+    if (kept === undefined) return false;
+    for (const slot of kept.slots) this.#offered.delete(this.linker.addressOf(slot));
+    if (checksumOf(kept.ranges, (start, length) => this.#bytesAt(start, length)) !== kept.checksum) return false;
+    this.#instantiate(kept);
+    return true;
+  }
+
+  #bytesAt(start: GuestAddress, length: number): Uint8Array | null {
+    if (this.memory.mappingAt(start) === null) return null;
+    const at = this.memory.offset(start);
+    return this.memory.bytes.subarray(at, at + length);
   }
 
   /** How the function at an address is written, together with what it calls; nothing comes into force. */
@@ -184,8 +221,23 @@ export class Translations {
     const placed = this.#placed(regions);
     if (placed.length === 0) return false;
     const { bytes, sizes } = this.#emit(placed, this.options);
+    const ranges = joined(placed.flatMap(({ region }) => region.ranges));
+    this.#instantiate({
+      bytes,
+      slots: placed.map(({ slot }) => slot),
+      ranges,
+      checksum: checksumOf(ranges, (start, length) => this.#bytesAt(start, length)),
+      targets: [...new Set(placed.flatMap(({ region }) => [region.entry, ...targetsOf(region)]))],
+      regions: placed.length,
+      guestBytes: placed.reduce((sum, { region }) => sum + guestBytes(region), 0),
+      wasmBytes: sizes.reduce((sum, size) => sum + size, 0),
+    });
+    return true;
+  }
+
+  #instantiate(kept: KeptUnit): void {
     // An instance puts its functions into the table.
-    new WebAssembly.Instance(new WebAssembly.Module(bytes), {
+    new WebAssembly.Instance(new WebAssembly.Module(kept.bytes), {
       [IMPORTS.module]: {
         [IMPORTS.memory]: this.memory.memory,
         [IMPORTS.table]: this.linker.table,
@@ -194,18 +246,13 @@ export class Translations {
         [IMPORTS.store]: this.#storeIo,
       },
     });
-    const unit: Unit = {
-      slots: placed.map(({ slot }) => slot),
-      ranges: joined(placed.flatMap(({ region }) => region.ranges)),
-      targets: new Set(placed.flatMap(({ region }) => [region.entry, ...targetsOf(region)])),
-    };
+    const unit: Unit = { kept, slots: kept.slots, ranges: kept.ranges, targets: new Set(kept.targets) };
     for (const slot of unit.slots) this.#ready.set(slot, unit);
     for (const { start, end } of unit.ranges) this.#cover(unit, start, end);
     this.statistics.modules++;
-    this.statistics.regions += placed.length;
-    this.statistics.wasmBytes += sizes.reduce((sum, size) => sum + size, 0);
-    this.statistics.guestBytes += placed.reduce((sum, { region }) => sum + guestBytes(region), 0);
-    return true;
+    this.statistics.regions += kept.regions;
+    this.statistics.wasmBytes += kept.wasmBytes;
+    this.statistics.guestBytes += kept.guestBytes;
   }
 
   #cover(unit: Unit, start: GuestAddress, end: GuestAddress): void {
