@@ -1,5 +1,6 @@
 import type { AccessSize } from "../bus/device.js";
 import { ones } from "../bus/device.js";
+import type { IoMmuContext } from "../bus/io-mmu.js";
 import type { PciBus, PciSlot } from "../bus/pci-bus.js";
 import { PciRegister } from "../bus/pci-config.js";
 import { EventSource } from "../util/events.js";
@@ -48,6 +49,9 @@ export class PciBridge {
   readonly #regions: Region[] = [];
   /** The region of the last access: the next one is mostly there too. */
   #last: Region | null = null;
+  /** Of the last DMA call. */
+  #lastDevice = 0 as GuestAddress;
+  #lastContext: IoMmuContext | null = null;
   /** Mapped by the driver: physical address and times. */
   readonly #mapped = new Map<number, { bytes: number; times: number }>();
   #nextMemory = MEMORY_WINDOW.start;
@@ -146,6 +150,21 @@ export class PciBridge {
     guest.field("dma_map_ops.sync_single_for_cpu").set(ops, syncStub);
     guest.field("dma_map_ops.sync_single_for_device").set(ops, syncStub);
     return ops;
+  }
+
+  /** The I/O MMU context of the function that a `struct device` belongs to; null if it is none of the bus. */
+  contextOf(device: GuestAddress): IoMmuContext | null {
+    if (device === this.#lastDevice) return this.#lastContext;
+    const context = this.functionOf(device)?.slot.dma ?? null;
+    this.#lastDevice = device;
+    this.#lastContext = context;
+    return context;
+  }
+
+  /** Devices have come or gone: addresses may stand for others now. */
+  forgetDevices(): void {
+    this.#lastDevice = 0 as GuestAddress;
+    this.#lastContext = null;
   }
 
   /** The function whose `struct device` this is, or a descendant of it. */

@@ -26,6 +26,8 @@ export class Snapshots {
   readonly #dirty = new Set<number>();
   /** Pages whose shadow has been set, mapped or not: red zones may lie beyond mappings. */
   readonly #shadowed = new Set<number>();
+  /** The same, to be asked quickly. */
+  readonly #isShadowed = new Uint8Array(SHADOW / PAGE_BYTES);
   readonly #uniforms: Uint8Array[] = [];
 
   constructor(
@@ -89,7 +91,10 @@ export class Snapshots {
 
   /** A page's shadow is about to change. */
   touchShadow(page: number): void {
-    this.#shadowed.add(page);
+    if (this.#isShadowed[page] === 0) {
+      this.#isShadowed[page] = 1;
+      this.#shadowed.add(page);
+    }
     this.touch(page);
   }
 

@@ -25,14 +25,20 @@ export const dmaSeams: SeamFile = ({ guest, dma, lent, pages, pci, events }) => 
     dmaLength: guest.field("scatterlist.dma_length"),
   };
 
-  const contextOf = (device: GuestAddress): IoMmuContext | null => pci.functionOf(device)?.slot.dma ?? null;
+  const contextOf = (device: GuestAddress): IoMmuContext | null => pci.contextOf(device);
 
-  const bitsOf = (word: bigint): number => (word === 0n ? 32 : word.toString(2).length);
+  /** Bits of a mask; one that nobody has set is the usual one of PCI. */
+  const bitsOf = (at: GuestAddress): number => {
+    const low = guest.read(at, 4);
+    const high = guest.read((at + 4) as GuestAddress, 4);
+    if (high !== 0) return 64 - Math.clz32(high);
+    return low === 0 ? 32 : 32 - Math.clz32(low);
+  };
   const streamingBits = (device: GuestAddress): number => {
     const at = mask.pointer(device);
-    return at === 0 ? 32 : bitsOf(guest.readBig(at));
+    return at === 0 ? 32 : bitsOf(at);
   };
-  const coherentBits = (device: GuestAddress): number => bitsOf(guest.readBig((device + coherentMask) as GuestAddress));
+  const coherentBits = (device: GuestAddress): number => bitsOf((device + coherentMask) as GuestAddress);
 
   /** Bytes of a page: the domain's own, or a client's. */
   const mapBytes = (
