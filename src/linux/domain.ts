@@ -348,6 +348,7 @@ export class LinuxDomain {
     this.settle();
     this.modules.remove(module);
     this.#sites.clear();
+    this.services.pci.forgetDevices();
   }
 
   get dead(): unknown {
