@@ -49,7 +49,7 @@ export interface LinuxDriverOptions extends DriverOptions {
 }
 
 /** To be changed with what translated code looks like. */
-const TRANSLATIONS_FORMAT = 1;
+const TRANSLATIONS_FORMAT = 2;
 
 /** The driver's initialisation or probe failed. */
 export class DriverFailedError extends KorralError {

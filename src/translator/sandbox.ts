@@ -411,7 +411,15 @@ export class Sandbox {
   keepTranslations(): Uint8Array {
     const { runtime, code } = this.#made();
     const { translations, linker } = runtime;
-    translations.translateAll([...runtime.called].filter((address) => code.startsAt(address)));
+    // What changes, or comes later, shall not make all else useless.
+    const called = [...runtime.called].filter((address) => code.startsAt(address)).sort((a, b) => a - b);
+    for (let i = 0; i < called.length; ) {
+      const object = code.functionAt(called[i])?.object;
+      let end = i + 1;
+      while (end < called.length && end - i < KEPT_TOGETHER && code.functionAt(called[end])?.object === object) end++;
+      translations.translateAll(called.slice(i, end));
+      i = end;
+    }
     return encodeTranslations({
       slots: linker.places,
       entries: [...code.entries],
@@ -570,6 +578,8 @@ export class Sandbox {
   }
 }
 
+/** Functions of one object that are translated together to be kept. */
+const KEPT_TOGETHER = 48;
 const DEFAULT_STACK = 1 << 20;
 const DEFAULT_BUDGET = 1e12;
 
