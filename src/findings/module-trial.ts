@@ -79,6 +79,9 @@ class ModuleTrial {
   readonly #domain: LinuxDomain;
   readonly #collector: FindingCollector;
   readonly #leaks: LeakWatch;
+  readonly #exhausted: string[] = [];
+  /** What it depends on does not start. */
+  #refusedBy: string | null = null;
   readonly #console: string[] = [];
   readonly #loaded: LinuxModule[] = [];
   readonly #life: number;
@@ -86,6 +89,10 @@ class ModuleTrial {
   readonly #most: number;
   /** Allocations and mappings that the domain refused. */
   #refusals = 0;
+  /** What each module's initialisation returned. */
+  readonly #answers: number[] = [];
+  /** The last module that was loaded has started. */
+  #isLive = false;
   #stage: TrialResult["stage"] = "load";
   #result: number | null = null;
   #bound: string | null = null;
@@ -108,7 +115,10 @@ class ModuleTrial {
     this.#collector.watch(this.#domain);
     this.#domain.services.events.on("console", ({ text }) => this.#console.push(text));
     this.#domain.services.dma.events.on("refused", () => this.#refusals++);
-    this.#domain.services.events.on("exhausted", () => this.#refusals++);
+    this.#domain.services.events.on("exhausted", ({ message }) => {
+      this.#refusals++;
+      this.#exhausted.push(message);
+    });
     this.#leaks = new LeakWatch(this.#domain);
   }
 
@@ -146,9 +156,14 @@ class ModuleTrial {
       this.#loaded.push(module);
       const init = this.#domain.modules.symbol(module, "init_module");
       const result = init === null ? 0 : await this.#within(this.#domain.run(module.name, init), each);
+      this.#isLive = result === 0;
+      this.#answers.push(result);
       if (each === name) this.#result = result;
-      else if (result !== 0)
-        throw new KorralError("dependency", `${each}, which ${name} depends on, returned ${result}`);
+      else if (result !== 0) {
+        // The module is not for this machine, as what it needs is not.
+        this.#refusedBy = `${each} answers ${result}`;
+        return;
+      }
       if (result === 0) this.#domain.modules.setState(module, "live");
     }
   }
@@ -163,8 +178,8 @@ class ModuleTrial {
   async #unload(): Promise<boolean> {
     const domain = this.#domain;
     for (const module of [...this.#loaded].reverse()) {
-      const isOwn = module.name === this.name;
-      if (isOwn && this.#result !== 0) {
+      if (!this.#isLive) {
+        this.#isLive = true;
         domain.settle();
         this.#count();
         domain.modules.remove(module);
@@ -215,11 +230,11 @@ class ModuleTrial {
     if (kinds.length > 0) return this.#answer("leak", `left: ${kinds.join(", ")}`);
     const [leak] = this.#leaks.found();
     if (leak !== undefined) return this.#answer("leak", `memory of ${plain(leak)}`);
-    for (const error of [this.#result ?? 0, ...this.#probeErrors]) {
+    for (const error of [...this.#answers, ...this.#probeErrors]) {
       if (UNFITTING.includes(error) || (error === ENOMEM && this.#refusals > 0))
-        return this.#answer("error", `error ${error}`, this.#console.slice(-3));
+        return this.#answer("error", `error ${error}`, [...this.#exhausted, ...this.#console.slice(-3)]);
     }
-    return this.#answer("clean", "");
+    return this.#answer("clean", this.#refusedBy ?? "");
   }
 
   #failed(error: unknown): TrialResult {

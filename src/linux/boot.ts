@@ -17,6 +17,8 @@ const FRAMES = 1 << 20;
 const SECTION_FRAMES = 1 << 15;
 /** struct mem_section flags: present, has a map, online, early. */
 const SECTION_FLAGS = 0xf;
+/** Namespaces and the like of a user. */
+const MOST_COUNTED = 10_000;
 const CANARY = 0x1122_3344_5566_7700n;
 const CANARY_OFFSET = 0x28;
 
@@ -39,8 +41,8 @@ const FIRST = [
   "wait_bit_init",
   "radix_tree_init",
   "maple_tree_init",
-  "kernfs_init",
-  "sysfs_init",
+  "vfs_caches_init_early",
+  "vfs_caches_init",
   "devices_init",
   "buses_init",
   "classes_init",
@@ -48,7 +50,6 @@ const FIRST = [
   "auxiliary_bus_init",
   "platform_bus_init",
   "softirq_init",
-  "chrdev_init",
   "skb_init",
   "pcibus_class_init",
   "pci_driver_init",
@@ -72,6 +73,7 @@ const SUBSYSTEMS = [
   "devfreq",
   "dmaengine",
   "edac_core",
+  "efi",
   "firmware_class",
   "flow_dissector",
   "genetlink",
@@ -106,6 +108,9 @@ const SUBSYSTEMS = [
   "virtio",
 ] as const;
 
+/** Tables of places in the code that have a constant for an operand: an address, or the number of bits of a shift. */
+const CONSTANTS = /^__start_runtime_((?:ptr|shift)_\w+)$/;
+
 /** What a kernel that was kept has to agree in: a change of what is done here, or of where things lie, makes another. */
 export function bootKey(): string {
   const text = JSON.stringify([BOOT_FORMAT, FIRST, SUBSYSTEMS, WORK_QUEUES, PERCPU, VMEMMAP, VMALLOC]);
@@ -123,15 +128,50 @@ export function boot(services: Services): void {
     const at = guest.find(name);
     if (at !== null) guest.setPointer(at, services.work.create(name, 0, 0));
   }
+  allowMounts(guest);
+  writeConstants(services, true);
   for (const name of FIRST) {
     if (guest.find(name) !== null) execution.call(name);
   }
+  writeConstants(services, false);
   for (const initcall of services.initcalls.functionsOf(...SUBSYSTEMS)) execution.call(initcall);
   const text = Guest.encode("module");
   const name = heap.allocate(text.length);
   guest.setBytes(name, text);
   guest.setPointer(guest.symbol("module_kset"), execution.call("kset_create_and_add", name, 0, 0));
   heap.free(name);
+}
+
+/** The first mounts refer to the network's namespace before that is initialised, and are counted against limits. */
+function allowMounts(guest: Guest): void {
+  guest.field("net.ns.count.refs.counter").set(guest.symbol("init_net"), 1);
+  const limits = guest.symbol("init_user_ns") + guest.offset("user_namespace.ucount_max");
+  for (let i = 0; i < Number(guest.image.types.constant("UCOUNT_COUNTS")); i++) {
+    guest.write((limits + 8 * i) as GuestAddress, 8, MOST_COUNTED);
+  }
+}
+
+/**
+ * Operands that kernels since 6.11 write into their own code when they start. The translator is told when they are done.
+ * @param open whether they may be written
+ */
+function writeConstants({ guest }: Services, open: boolean): void {
+  const { sandbox, memory, image } = guest;
+  const { symbols } = image;
+  for (let index = 0; index < symbols.count; index++) {
+    const match = CONSTANTS.exec(symbols.name(index));
+    if (match === null) continue;
+    const end = guest.symbol(`__stop_runtime_${match[1]}`);
+    const bytes = match[1].startsWith("shift") ? 1 : 8;
+    for (let at = symbols.address(index); at < end; at = (at + 4) as GuestAddress) {
+      const site = (at + (guest.read(at, 4) | 0)) as GuestAddress;
+      if (open) memory.setShadow(site, bytes, Shadow.accessible);
+      else {
+        memory.setShadow(site, bytes, Shadow.readOnly);
+        sandbox.write(site, guest.bytes(site, bytes).slice());
+      }
+    }
+  }
 }
 
 function layOut({ guest, percpu, heap, pages, threads }: Services): void {

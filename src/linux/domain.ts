@@ -217,7 +217,6 @@ export class LinuxDomain {
     if (table !== null && tableEnd !== null) this.services.jumpLabels.add(table, tableEnd - table);
     work.onWork = rcu.onCallback = () => this.#wake();
     interrupts.onEntry = () => time.show();
-    execution.onSlice = (slices) => time.pass(slices < LATE ? SLICE_TIME : LATE_SLICE_TIME);
     interrupts.onExit = () => this.pump();
     interrupts.onError = (error) => this.#die(error);
   }
@@ -234,6 +233,8 @@ export class LinuxDomain {
     else this.#bootFrom(kept);
     this.#random = this.#hostRandom;
     this.#bootInstructions = this.sandbox.runtime.executed;
+    const { execution, time } = this.services;
+    execution.onSlice = (slices) => time.pass(slices < LATE ? SLICE_TIME : LATE_SLICE_TIME);
   }
 
   /** Instructions carried out since the kernel has initialised itself. */

@@ -1,3 +1,4 @@
+import { GuestFailure } from "../../translator/sandbox.js";
 import { seam } from "../seam.js";
 import type { SeamFile } from "../services.js";
 
@@ -7,13 +8,17 @@ const DEFAULT_LEVEL = 4;
 const CONTINUED = /^[cC]/;
 
 /** printk, at the one function that all of it comes to. */
-export const consoleSeams: SeamFile = ({ events, time, formatList }) => {
+export const consoleSeams: SeamFile = ({ events, guest, time, format, formatList }) => {
   let open = "";
   let openLevel = DEFAULT_LEVEL;
   const emit = (level: number, text: string): void => {
     events.emit("console", { level, text, time: time.now() });
   };
   return [
+    seam("void (const char *, ...)", "panic", (c) => {
+      const text = format(c.pointer(0), c.variable(1, 12));
+      throw new GuestFailure(guest.sandbox.failure("kernel-panic", `the kernel panics: ${text}`));
+    }),
     seam(
       "int (int, int, const struct dev_printk_info *, const char *, struct __va_list_tag *)",
       "vprintk_emit",

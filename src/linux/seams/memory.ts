@@ -12,6 +12,8 @@ const KMALLOC_ALIGNMENT = 8;
 /** KMALLOC_MAX_SIZE, and the largest order of pages: the same in all kernels for x86-64. */
 const LARGEST_KMALLOC = 2 ** 22;
 const LARGEST_ORDER = 10;
+/** Of the kernel's own tables, whose size it would choose by that of memory. */
+const HASH_BITS = 8;
 
 /** Slabs, pages, vmalloc, per-CPU memory. Everything is handed out zeroed. */
 export const memorySeams: SeamFile = ({ guest, heap, caches, pages, vmalloc, percpu, lent, events, site }) => {
@@ -57,6 +59,12 @@ export const memorySeams: SeamFile = ({ guest, heap, caches, pages, vmalloc, per
   const releasePages = (page: GuestAddress): undefined => {
     if (pages.free(page) || lent.released(page)) return undefined;
     return misuse("invalid-free", "frees pages that nobody allocated:", page);
+  };
+
+  const fromCache = (cache: GuestAddress): number => {
+    const address = orNothing(events, () => caches.allocate(cache));
+    if (address === 0) events.emit("exhausted", { message: `${site()} takes from a cache that is not there` });
+    return address;
   };
 
   const bulk = (call: Call): SeamResult => {
@@ -153,15 +161,15 @@ export const memorySeams: SeamFile = ({ guest, heap, caches, pages, vmalloc, per
       return undefined;
     }),
     seam("void *(struct kmem_cache *, gfp_t)", "kmem_cache_alloc kmem_cache_alloc_noprof", (c) =>
-      caches.allocate(c.pointer(0)),
+      fromCache(c.pointer(0)),
     ),
     seam("void *(struct kmem_cache *, gfp_t, int)", "kmem_cache_alloc_node kmem_cache_alloc_node_noprof", (c) =>
-      caches.allocate(c.pointer(0)),
+      fromCache(c.pointer(0)),
     ),
     seam(
       "void *(struct kmem_cache *, struct list_lru *, gfp_t)",
       "kmem_cache_alloc_lru kmem_cache_alloc_lru_noprof",
-      (c) => caches.allocate(c.pointer(0)),
+      (c) => fromCache(c.pointer(0)),
     ),
     seam(
       "int (struct kmem_cache *, gfp_t, size_t, void **)",
@@ -231,6 +239,15 @@ export const memorySeams: SeamFile = ({ guest, heap, caches, pages, vmalloc, per
   ];
 
   const virtual: readonly Seam[] = [
+    seam(
+      "void *(const char *, unsigned long, unsigned long, int, int, unsigned int *, unsigned int *, unsigned long, unsigned long)",
+      "alloc_large_system_hash",
+      (c) => {
+        if (c.pointer(5) !== 0) guest.write(c.pointer(5), 4, HASH_BITS);
+        if (c.pointer(6) !== 0) guest.write(c.pointer(6), 4, 2 ** HASH_BITS - 1);
+        return heap.allocate(c.size(1) * 2 ** HASH_BITS);
+      },
+    ),
     seam("void *(unsigned long)", "vzalloc vmalloc vmalloc_32 vzalloc_noprof vmalloc_noprof vmalloc_32_noprof", (c) =>
       virtually(c.size(0)),
     ),

@@ -64,6 +64,15 @@ export const threadSeams: SeamFile = ({ guest, threads, time, format }) => {
       return SWITCHED;
     }),
     seam("void (struct task_struct *, unsigned int)", "kthread_bind", () => undefined),
+    seam("void (struct task_struct *, long)", "set_user_nice", () => undefined),
+    seam("void (struct task_struct *)", "sched_set_fifo sched_set_fifo_low", () => undefined),
+    seam("void (struct task_struct *, int)", "sched_set_normal", () => undefined),
+    seam(
+      "int (struct task_struct *, int, const struct sched_param *)",
+      "sched_setscheduler sched_setscheduler_nocheck",
+      () => 0,
+    ),
+    seam("long (pid_t, const struct cpumask *)", "sched_setaffinity", () => 0),
     seam("void (struct task_struct *, const struct cpumask *)", "kthread_bind_mask", () => undefined),
     seam("int (struct task_struct *, const struct cpumask *)", "set_cpus_allowed_ptr", () => 0),
     seam(["void (long)", "void (int)"], "kthread_exit do_exit make_task_dead", (c) => {
