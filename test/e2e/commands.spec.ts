@@ -11,7 +11,7 @@ import { createCaptureWriter } from "../../src/formats/capture.js";
 import { MemoryDisk } from "../../src/ports/disk-image.js";
 import { LoopWire } from "../../src/ports/wire-end.js";
 import { Rig } from "../support/rig.js";
-import { framesOf, GUEST_SESSION, korral, scratch } from "./korral.js";
+import { framesOf, GUEST_SESSION, korral, NATIVE, scratch } from "./korral.js";
 
 const file = scratch();
 const session = framesOf(GUEST_SESSION);
@@ -203,6 +203,7 @@ describe("the command line", () => {
       `data:text/javascript,${encodeURIComponent(defect)}`,
       BIN,
       "start",
+      ...NATIVE,
       "--terminal",
       "tcp:0",
     ];
@@ -226,6 +227,6 @@ describe("the command line", () => {
 
   test("works from anywhere", () => {
     const options = { cwd: "/", encoding: "utf8" } as const;
-    expect(execFileSync(process.execPath, [BIN, "start", "--json"], options)).toMatch(/^\{/);
+    expect(execFileSync(process.execPath, [BIN, "start", ...NATIVE, "--json"], options)).toMatch(/^\{/);
   });
 });

@@ -6,7 +6,7 @@ import { connect, createServer, type Socket } from "node:net";
 import { afterEach, describe, expect, test } from "vitest";
 import { seededRandom } from "../../src/util/random.js";
 import { arpRequest, payloadOf, ping } from "../support/internet.js";
-import { framesOf, GUEST_SESSION, korral, scratch, startKorral } from "./korral.js";
+import { framesOf, GUEST_SESSION, korral, NATIVE, scratch, startKorral } from "./korral.js";
 
 const file = scratch();
 /** What `korral start` gives an adapter at the end of a socket. */
@@ -25,7 +25,7 @@ interface Run {
 }
 
 function start(...args: string[]): Run {
-  const child = startKorral(["start", "--json", ...args]);
+  const child = startKorral(["start", ...NATIVE, "--json", ...args]);
   running.push(child);
   let stdout = "";
   let stderr = "";
@@ -225,7 +225,7 @@ describe("what goes wrong", () => {
     const netdev = ["--netdev", `stream,listen=unix:${path}`];
     const first = start(...netdev);
     await first.told(/the wire ends at/);
-    const { status, stderr } = await korral(["start", ...netdev]);
+    const { status, stderr } = await korral(["start", ...NATIVE, ...netdev]);
     expect([status, stderr]).toEqual([6, expect.stringContaining("somebody else listens there")]);
     expect(first.child.exitCode).toBe(null);
     first.child.kill("SIGINT");
@@ -241,7 +241,7 @@ describe("what goes wrong", () => {
     [["--netdev", "stream,listen=unix:/no/such/directory/x"], 6, /directory does not exist/],
     [["--client", "a,send=/no/such/file"], 5, /no such file/],
   ])("%j: status %i", async (args, expected, sentence) => {
-    const { status, stderr } = await korral(["start", ...args]);
+    const { status, stderr } = await korral(["start", ...NATIVE, ...args]);
     expect([status, stderr]).toEqual([expected, expect.stringMatching(sentence)]);
   });
 });

@@ -9,6 +9,9 @@ import { MemorySource, openCapture } from "../../src/formats/capture.js";
 const BIN = fileURLToPath(new URL("../../bin/korral.mjs", import.meta.url));
 export const GUEST_SESSION = fileURLToPath(new URL("../captures/guest-session.pcap", import.meta.url));
 
+/** For `start`: without a kernel, and so without a stock driver. */
+export const NATIVE = ["--kernel", "none"] as const;
+
 export interface Outcome {
   readonly status: number | null;
   readonly stdout: string;

@@ -4,8 +4,9 @@ import { connect } from "node:net";
 import { describe, expect, test } from "vitest";
 import { compileFilter } from "../../src/filter/compile.js";
 import { PacketFilter } from "../../src/filter/packet-filter.js";
+import { debianKernel } from "../support/debian-kernel.js";
 import { noise } from "../support/native.js";
-import { framesOf, GUEST_SESSION, korral, scratch, startKorral } from "./korral.js";
+import { framesOf, GUEST_SESSION, korral, NATIVE, scratch, startKorral } from "./korral.js";
 
 const file = scratch();
 const session = framesOf(GUEST_SESSION);
@@ -31,7 +32,7 @@ function padded(frames: readonly Uint8Array[]): Buffer {
 
 describe("all cases", () => {
   test("for people", async () => {
-    const { status, stdout, stderr } = await korral(["start"]);
+    const { status, stdout, stderr } = await korral(["start", ...NATIVE]);
     expect(status).toBe(0);
     expect(stderr).toBe("");
     for (const title of ["Case 1", "Case 2", "Disk special case", "Case 3:", "Case 3b", "Machine"]) {
@@ -42,10 +43,29 @@ describe("all cases", () => {
     expect(stdout).not.toContain("\u001b");
   });
 
+  const kernel = debianKernel("6.1", "amd64");
+  test.skipIf(typeof kernel === "string")(
+    "with the stock driver of a kernel",
+    async () => {
+      const directory = typeof kernel === "string" ? "" : kernel.directory;
+      const { status, stdout } = await korral(["start", "--json", "--kernel", directory]);
+      expect(status).toBe(0);
+      const { linux, received } = JSON.parse(stdout);
+      expect(linux).toMatchObject({ driver: "e1000", link: true, received: session.length, live: 0, findings: [] });
+      expect(linux.maps).toBeGreaterThan(0);
+      expect(linux.zeroCopy).toBeGreaterThan(0);
+      expect(linux.sent).toBe(linux.copied + linux.zeroCopy);
+      expect(Object.values(linux.left)).toEqual(Object.values(linux.left).map(() => 0));
+      const delivered = (all: { delivered: number }[]): number[] => all.map((one) => one.delivered);
+      expect(delivered(linux.clients)).toEqual(delivered(received.clients));
+    },
+    120_000,
+  );
+
   test("for programs: one JSON document, and the same seed gives the same", async () => {
     const [first, second] = await Promise.all([
-      korral(["start", "--json", "--seed", "5"]),
-      korral(["start", "--json", "--seed", "5"]),
+      korral(["start", ...NATIVE, "--json", "--seed", "5"]),
+      korral(["start", ...NATIVE, "--json", "--seed", "5"]),
     ]);
     expect([first.status, first.stderr]).toEqual([0, ""]);
     expect(second.stdout).toBe(first.stdout);
@@ -74,6 +94,7 @@ describe("frames", () => {
     const tx = file("tx.pcap");
     const { status, stderr } = await korral([
       "start",
+      ...NATIVE,
       "--netdev",
       `pcap,rx=${GUEST_SESSION},tx=${tx}`,
       "--client",
@@ -96,6 +117,7 @@ describe("frames", () => {
     const out = file("before.pcap");
     const { status, stderr, stdout } = await korral([
       "start",
+      ...NATIVE,
       "--netdev",
       `pcap,rx=${broken}`,
       "--client",
@@ -115,7 +137,7 @@ describe("frames", () => {
     const bytes = Uint8Array.from(readFileSync(GUEST_SESSION));
     bytes[20] = 127;
     writeFileSync(other, bytes);
-    const { status, stderr, stdout } = await korral(["start", "--netdev", `pcap,rx=${other}`]);
+    const { status, stderr, stdout } = await korral(["start", ...NATIVE, "--netdev", `pcap,rx=${other}`]);
     expect(status).toBe(4);
     expect(stderr).toMatch(/IEEE802_11|802\.11|127/);
     expect(stdout).toBe("");
@@ -130,7 +152,7 @@ describe("frames", () => {
       return record;
     });
     writeFileSync(odd, Buffer.concat([readFileSync(GUEST_SESSION).subarray(0, 24), ...records]));
-    const { status, stdout, stderr } = await korral(["start", "--json", "--netdev", `pcap,rx=${odd}`]);
+    const { status, stdout, stderr } = await korral(["start", ...NATIVE, "--json", "--netdev", `pcap,rx=${odd}`]);
     expect(status).toBe(0);
     expect(JSON.parse(stdout).received).toMatchObject({ frames: 2, tooShort: 2, tooLong: 1 });
     expect(stderr).toMatch(/left out/);
@@ -142,7 +164,7 @@ describe("the disk", () => {
     const image = file("disk.img");
     const content = noise(3 * 1024 * 1024 + 512, 3);
     writeFileSync(image, content);
-    const { status, stdout } = await korral(["start", "--json", "--image", image]);
+    const { status, stdout } = await korral(["start", ...NATIVE, "--json", "--image", image]);
     expect(status).toBe(0);
     expect(JSON.parse(stdout).disk).toMatchObject({ sectors: 6145, readOnly: false, differing: 0, copies: 0 });
     expect(Buffer.compare(readFileSync(image), content)).toBe(0);
@@ -151,7 +173,7 @@ describe("the disk", () => {
   test.each([512, 4096, 4608])("a tiny one of %i bytes", async (size) => {
     const image = file(`tiny-${size}.img`);
     writeFileSync(image, noise(size));
-    const { status, stderr } = await korral(["start", "--image", image]);
+    const { status, stderr } = await korral(["start", ...NATIVE, "--image", image]);
     expect([status, stderr]).toEqual([0, ""]);
     expect(Buffer.compare(readFileSync(image), noise(size))).toBe(0);
   });
@@ -160,7 +182,7 @@ describe("the disk", () => {
     const image = file("read-only.img");
     writeFileSync(image, noise(1024 * 1024));
     chmodSync(image, 0o444);
-    const { status, stdout } = await korral(["start", "--json", "--image", image]);
+    const { status, stdout } = await korral(["start", ...NATIVE, "--json", "--image", image]);
     expect(status).toBe(0);
     // To root every file is writable.
     if (process.getuid?.() === 0) context.skip();
@@ -173,7 +195,7 @@ describe("the disk", () => {
   ])("an image of %s is refused", async (_, size) => {
     const image = file(`bad-${size}.img`);
     writeFileSync(image, new Uint8Array(size));
-    const { status, stderr } = await korral(["start", "--image", image]);
+    const { status, stderr } = await korral(["start", ...NATIVE, "--image", image]);
     expect(status).toBe(5);
     expect(stderr).toMatch(/^korral: .*sector/);
   });
@@ -188,20 +210,20 @@ describe("limits", () => {
     ["1000", 0],
     ["4000", 0],
   ])("a pin bound of %s frames: works, or says what is missing", async (bound, expected) => {
-    const { status, stderr } = await korral(["start", "--pin-bound", bound]);
+    const { status, stderr } = await korral(["start", ...NATIVE, "--pin-bound", bound]);
     expect(status).toBe(expected);
     expect(stderr).toMatch(expected === 0 ? /^$/ : /^korral: .*(bound|budget).*raise/);
     expect(stderr).not.toMatch(/\n\s+at /);
   });
 
   test.each(["1MiB", "100KiB"])("%s of memory: says what is missing", async (memory) => {
-    const { status, stderr } = await korral(["start", "--memory", memory]);
+    const { status, stderr } = await korral(["start", ...NATIVE, "--memory", memory]);
     expect(status).toBe(2);
     expect(stderr).toMatch(/^korral: /);
   });
 
   test("8 MiB are enough for everything", async () => {
-    const { status, stdout } = await korral(["start", "--json", "--memory", "8MiB"]);
+    const { status, stdout } = await korral(["start", ...NATIVE, "--json", "--memory", "8MiB"]);
     expect(status).toBe(0);
     expect(JSON.parse(stdout).received.frames).toBe(session.length);
   });
@@ -236,7 +258,7 @@ describe("what is wrong is found before anything happens", () => {
     ["a terminal for everybody", () => ["--terminal", "tcp:0.0.0.0:0"], 2, /loopback/],
   ];
   test.each(cases)("%s", async (_, args, expected, message) => {
-    const { status, stderr, stdout } = await korral(["start", ...args()]);
+    const { status, stderr, stdout } = await korral(["start", ...NATIVE, ...args()]);
     expect(stderr).toMatch(message);
     expect(stderr).not.toMatch(/\n\s+at /);
     expect(status).toBe(expected);
@@ -252,7 +274,7 @@ describe("what is wrong is found before anything happens", () => {
       ["--netdev", `pcap,rx=${copy},tx=${copy}`],
     ];
     for (const args of runs) {
-      const { status, stderr } = await korral(["start", ...args]);
+      const { status, stderr } = await korral(["start", ...NATIVE, ...args]);
       expect(stderr).toMatch(/is also an input/);
       expect(status).toBe(2);
     }
@@ -262,7 +284,7 @@ describe("what is wrong is found before anything happens", () => {
 
   test("an output that cannot be written: no stack trace", async (context) => {
     if (!existsSync("/dev/full")) context.skip();
-    const { status, stderr } = await korral(["start", "--client", "a,out=/dev/full"]);
+    const { status, stderr } = await korral(["start", ...NATIVE, "--client", "a,out=/dev/full"]);
     expect(status).toBe(6);
     expect(stderr).toBe("korral: cannot write /dev/full: no space is left: free some, or choose another place\n");
   });
@@ -285,7 +307,7 @@ test("a capture of 200000 frames: every one arrives", async () => {
   }
   writeFileSync(big, bytes);
   const args = ["--client", "none,filter=ip", "--client", "all"];
-  const { status, stdout } = await korral(["start", "--json", "--netdev", `pcap,rx=${big}`, ...args]);
+  const { status, stdout } = await korral(["start", ...NATIVE, "--json", "--netdev", `pcap,rx=${big}`, ...args]);
   expect(status).toBe(0);
   const { received, offloaded } = JSON.parse(stdout);
   for (const { clients } of [received, offloaded]) {
@@ -339,7 +361,7 @@ describe("the terminal", () => {
     ["breaks off", "hello\r\n", "breaks off", "HELLO\r\n"],
   ] as const;
   test.each(cases)("over TCP, with a client that %s", async (_, said, leave, answer) => {
-    const child = startKorral(["start", "--json", "--terminal", "tcp:127.0.0.1:0"]);
+    const child = startKorral(["start", ...NATIVE, "--json", "--terminal", "tcp:127.0.0.1:0"]);
     const result = finished(child);
     expect(answer.startsWith(await talk(await portOf(child), said, leave))).toBe(true);
     const { status, stdout } = await result;
@@ -348,7 +370,7 @@ describe("the terminal", () => {
   });
 
   test("over TCP, a large paste: nothing is lost on the way", async () => {
-    const child = startKorral(["start", "--json", "--terminal", "tcp:0"]);
+    const child = startKorral(["start", ...NATIVE, "--json", "--terminal", "tcp:0"]);
     const result = finished(child);
     const lines = Array.from({ length: 300 }, (_, i) => `line number ${i} of the paste`);
     const heard = await talk(await portOf(child), `${lines.join("\r")}\r\u0004`, "waits");
@@ -357,10 +379,10 @@ describe("the terminal", () => {
   });
 
   test("a port that is taken", async () => {
-    const child = startKorral(["start", "--terminal", "tcp:0"]);
+    const child = startKorral(["start", ...NATIVE, "--terminal", "tcp:0"]);
     const result = finished(child);
     const port = await portOf(child);
-    const { status, stderr } = await korral(["start", "--terminal", `tcp:127.0.0.1:${port}`]);
+    const { status, stderr } = await korral(["start", ...NATIVE, "--terminal", `tcp:127.0.0.1:${port}`]);
     expect(status).toBe(6);
     expect(stderr).toMatch(/port is taken/);
     await talk(port, "\u0004", "waits");
@@ -368,10 +390,10 @@ describe("the terminal", () => {
   });
 
   test("on standard input: the end of input is the end of the conversation", async () => {
-    const { status, stdout } = await korral(["start", "--terminal", "tty"], "gr\u00fc\u00dfe\nno newline");
+    const { status, stdout } = await korral(["start", ...NATIVE, "--terminal", "tty"], "gr\u00fc\u00dfe\nno newline");
     expect(status).toBe(0);
     expect(stdout.startsWith("GR\u00dcSSE\r\nNO NEWLINE\r\n")).toBe(true);
-    const silent = await korral(["start", "--terminal", "tty"], "");
+    const silent = await korral(["start", ...NATIVE, "--terminal", "tty"], "");
     expect(silent.status).toBe(0);
   });
 });
@@ -382,12 +404,12 @@ describe("limits and interruption", () => {
     [["--memory", "1MiB"], /--memory 1MiB is too little: .* frames to pin/],
     [["--pin-bound", "100"], /--pin-bound 100 is too low: .* frames to pin/],
   ])("%j: usage, and the option is named", async (args, sentence) => {
-    const { status, stderr } = await korral(["start", ...args]);
+    const { status, stderr } = await korral(["start", ...NATIVE, ...args]);
     expect([status, stderr]).toEqual([2, expect.stringMatching(sentence)]);
   });
 
   test.each(["SIGINT", "SIGTERM"] as const)("%s ends it with status 130 and a word", async (signal) => {
-    const child = startKorral(["start", "--terminal", "tcp:127.0.0.1:0"]);
+    const child = startKorral(["start", ...NATIVE, "--terminal", "tcp:127.0.0.1:0"]);
     let stderr = "";
     child.stderr?.on("data", (data) => {
       stderr += data;
