@@ -6,5 +6,6 @@ export { FileSource } from "./file-source.js";
 export { connectForFrames, type FrameSocket, listenForFrames } from "./frame-socket.js";
 export { type FrameDatagrams, openFrameDatagrams } from "./frame-socket-datagram.js";
 export { type BundlerPlugin, icedForBrowsers } from "./iced-for-browsers.js";
+export { KernelStore, type KernelStoreOptions, openKernel } from "./kernel-store.js";
 export { TcpTerminal } from "./terminal-tcp.js";
 export { attachTty } from "./terminal-tty.js";
