@@ -116,7 +116,8 @@ async function run(given: string, params: readonly string[], options: RunOptions
       },
     });
     const network = await loaded.startNetwork();
-    const linkUp = await loaded.link();
+    // At the other end of a socket there may be nobody yet.
+    const linkUp = isInteractive(plan.netdev) ? network.device.linkUp : await loaded.link();
     const linkMilliseconds = performance.now() - started;
     const clients = await Clients.open(machine, loaded.access.endpoint, plan.clients, plan.inputs);
     status.show(() => {
@@ -127,6 +128,7 @@ async function run(given: string, params: readonly string[], options: RunOptions
     await play(machine, netdev, clients, network.device, { ...plan, asked });
     await clients.close();
     status.end();
+    const linkAtEnd = network.device.linkUp;
     const failed = loaded.domain.dead;
     if (failed !== null) collector.failure(failed, loaded.domain);
     const left = failed === null ? await loaded.unload() : loaded.leftovers();
@@ -135,7 +137,7 @@ async function run(given: string, params: readonly string[], options: RunOptions
       driver: driver.source.name,
       kernel: kernel.release,
       device: choice.model,
-      link: linkUp,
+      link: linkUp || linkAtEnd,
       rx: { packets: network.device.received, bytes: network.device.receivedBytes },
       tx: { packets: netdev.figures.fromAdapter.frames, bytes: netdev.figures.fromAdapter.bytes },
       reads: services.pci.reads,

@@ -328,6 +328,7 @@ export class LinuxDomain {
   ): Promise<{ readonly module: LinuxModule; readonly result: number }> {
     const module = this.modules.load(bytes, fileName, parameters);
     this.modules.announce(module);
+    this.modules.setParameters(module);
     const init = this.modules.symbol(module, "init_module");
     const result = init === null ? 0 : await this.run(module.name, init);
     if (result === 0) this.modules.setState(module, "live");

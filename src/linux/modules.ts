@@ -15,6 +15,7 @@ import type { Services } from "./services.js";
 
 /** The name of the checksum that says that kernel and module agree on `struct module` itself. */
 const MODULE_LAYOUT = "module_layout";
+const PARAMETERS = "__param";
 const JUMP_TABLE = "__jump_table";
 /** Variables of which each processor has a copy: the section is what the copies begin as. */
 const PERCPU_SECTION = ".data..percpu";
@@ -140,6 +141,30 @@ export class ModuleLoader {
     execution.call("kobject_init_and_add", at, guest.symbol("module_ktype"), 0, format, name);
     this.heap.free(format);
     this.heap.free(name);
+  }
+
+  /**
+   * Gives a module the parameters that it is to have, by its own functions for them.
+   * @throws UsageError for values that it refuses
+   */
+  setParameters(module: LinuxModule): void {
+    const { guest, execution } = this;
+    const table = module.object.segments.find(({ name }) => name === PARAMETERS);
+    const bytes = guest.sizeOf("kernel_param");
+    for (const [name, value] of Object.entries(module.parameters)) {
+      let result = -1;
+      for (let at = 0; table !== undefined && at + bytes <= table.size; at += bytes) {
+        const entry = (table.address + at) as GuestAddress;
+        if (guest.text(guest.field("kernel_param.name").pointer(entry)) !== name) continue;
+        const set = guest.field("kernel_param_ops.set").pointer(guest.field("kernel_param.ops").pointer(entry));
+        // Some parameters go on pointing to their text.
+        const text = value === "" ? (0 as GuestAddress) : this.#text(value);
+        if (text !== 0) module.parameterMemory.push(text);
+        result = execution.call(set, text, entry) | 0;
+      }
+      if (result >= 0) continue;
+      throw new UsageError(`${module.name} does not take ${name}=${value} (error ${-result})`, "module-parameter");
+    }
   }
 
   setState(module: LinuxModule, state: "live" | "going"): void {
