@@ -160,7 +160,9 @@ export class ModuleLoader {
         // Some parameters go on pointing to their text.
         const text = value === "" ? (0 as GuestAddress) : this.#text(value);
         if (text !== 0) module.parameterMemory.push(text);
+        execution.call("kernel_param_lock", module.descriptor);
         result = execution.call(set, text, entry) | 0;
+        execution.call("kernel_param_unlock", module.descriptor);
       }
       if (result >= 0) continue;
       throw new UsageError(`${module.name} does not take ${name}=${value} (error ${-result})`, "module-parameter");
