@@ -101,11 +101,12 @@ async function started() {
 /** The worker's answer; if it takes too long or dies, that. */
 function carriedOut(worker, job) {
   return new Promise((resolve) => {
+    const path = kernel.path(job.module).replace(/^.*\/kernel\//, "");
     const lost = (reason) => {
       clearTimeout(timer);
       worker.removeAllListeners();
       worker.kill("SIGKILL");
-      resolve({ ...job, outcome: "lost", stage: "run", reason, detail: [] });
+      resolve({ ...job, path, outcome: "lost", stage: "run", reason, detail: [] });
     };
     const timer = setTimeout(() => lost(`no end after ${values.limit} s`), 1000 * Number(values.limit));
     worker.once("exit", (code, signal) => lost(`the process ended: ${signal ?? code}`));

@@ -41,6 +41,8 @@ const FIRST = [
   "wait_bit_init",
   "radix_tree_init",
   "maple_tree_init",
+  "cred_init",
+  "key_init",
   "vfs_caches_init_early",
   "vfs_caches_init",
   "devices_init",

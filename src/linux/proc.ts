@@ -1,8 +1,6 @@
 import type { GuestAddress } from "../util/guest-address.js";
-import type { Guest } from "./guest.js";
+import { Guest } from "./guest.js";
 import type { Heap } from "./heap.js";
-
-const UNKNOWN_BYTES = 256;
 
 interface Entry {
   readonly folder: GuestAddress;
@@ -21,8 +19,12 @@ export class ProcEntries {
   /** @param folder 0 for the topmost one. @returns the `struct proc_dir_entry` */
   add(folder: GuestAddress, name: string): GuestAddress {
     const { guest } = this;
-    const type = "proc_dir_entry";
-    const address = this.heap.allocate(guest.hasType(type) ? guest.sizeOf(type) : UNKNOWN_BYTES);
+    const bytes = guest.sizeOf("proc_dir_entry");
+    const text = Guest.encode(name);
+    const address = this.heap.allocate(bytes + text.length);
+    // Some are removed by the name that they say they have.
+    guest.setBytes((address + bytes) as GuestAddress, text);
+    guest.field("proc_dir_entry.name").set(address, address + bytes);
     this.#entries.set(address, { folder, name });
     return address;
   }
@@ -34,12 +36,11 @@ export class ProcEntries {
     this.heap.free(address);
   }
 
+  /** Names may be paths: what was made below one goes with it. */
   removeNamed(folder: GuestAddress, name: string): void {
-    for (const [address, entry] of this.#entries) {
-      if (entry.folder === folder && entry.name === name) {
-        this.remove(address);
-        return;
-      }
+    for (const [address, entry] of [...this.#entries]) {
+      if (entry.folder !== folder) continue;
+      if (entry.name === name || entry.name.startsWith(`${name}/`)) this.remove(address);
     }
   }
 }

@@ -73,6 +73,7 @@ export const threadSeams: SeamFile = ({ guest, threads, time, format }) => {
       () => 0,
     ),
     seam("long (pid_t, const struct cpumask *)", "sched_setaffinity", () => 0),
+    seam("bool (int)", "cpuset_cpu_is_isolated", () => 0),
     seam("void (struct task_struct *, const struct cpumask *)", "kthread_bind_mask", () => undefined),
     seam("int (struct task_struct *, const struct cpumask *)", "set_cpus_allowed_ptr", () => 0),
     seam(["void (long)", "void (int)"], "kthread_exit do_exit make_task_dead", (c) => {
