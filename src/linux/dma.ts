@@ -3,13 +3,14 @@ import type { Bank } from "../memory/physical-memory.js";
 import { BANK_SHIFT, pagesSpanned } from "../memory/physical-memory.js";
 import { DmaAccess, type Pin, type PinAccess } from "../memory/pin.js";
 import { type PinAuthority, PinPool } from "../memory/pin-budget.js";
+import { SHADOW } from "../translator/guest-space.js";
 import { Shadow } from "../translator/shadow.js";
 import { type FrameNumber, type IoAddress, PAGE_MASK, PAGE_SHIFT } from "../util/brand.js";
 import { KorralError } from "../util/errors.js";
 import { EventSource } from "../util/events.js";
 import { formatGuestAddress, type GuestAddress } from "../util/guest-address.js";
 import type { Guest } from "./guest.js";
-import type { LentFrames, LentRefusal } from "./lent-frames.js";
+import type { LentFrames, LentRange, LentRefusal } from "./lent-frames.js";
 
 /** `enum dma_data_direction`. */
 export const DmaDirection = { bidirectional: 0, toDevice: 1, fromDevice: 2, none: 3 } as const;
@@ -20,6 +21,7 @@ const LENT_REFUSALS: Readonly<Record<LentRefusal, string>> = {
   "other-bytes": "bytes beside those that are lent to it",
   direction: "lent bytes for a direction that they were not lent for",
 };
+const NOT_ALLOCATED: readonly number[] = [Shadow.unmapped, Shadow.freed, Shadow.redZone];
 /** What a driver is told instead of an I/O address. */
 export const DMA_MAPPING_ERROR = -1;
 
@@ -46,6 +48,8 @@ export interface DmaMapping {
   readonly direction: number;
   readonly attributes: number;
   readonly kind: "single" | "coherent" | "scatter-gather";
+  /** Of a client's bytes: what lends them. */
+  readonly lent: LentRange | null;
   readonly site: string;
 }
 
@@ -73,7 +77,9 @@ export class DmaMappings {
     private readonly authority: PinAuthority,
     private readonly lent: LentFrames,
     private readonly site: () => string,
-  ) {}
+  ) {
+    lent.onEndMapped = (range) => this.#revoke(range);
+  }
 
   get live(): number {
     let live = 0;
@@ -112,7 +118,17 @@ export class DmaMappings {
     try {
       const pin = this.authority.tryPin(this.#frames(start, length), start & PAGE_MASK, length, access, pool);
       const address = this.#enter(device, pin, length, access, site, bits, kind === "coherent");
-      this.#mappingsOf(device).set(address, { address, pin, start, length, direction, attributes, kind, site });
+      this.#mappingsOf(device).set(address, {
+        address,
+        pin,
+        start,
+        length,
+        direction,
+        attributes,
+        kind,
+        site,
+        lent: null,
+      });
       if (kind === "coherent") this.statistics.coherent++;
       else this.#give(start, length, direction, attributes);
       this.statistics.maps++;
@@ -147,7 +163,9 @@ export class DmaMappings {
     try {
       const pin = this.authority.tryPin(found.frames, found.offset, length, access, pool);
       const address = this.#enter(device, pin, length, access, site, bits, false);
-      const mapping = { address, pin, start: null, length, direction, attributes: 0, kind, site };
+      const lent = found.range;
+      const mapping = { address, pin, start: null, length, direction, attributes: 0, kind, site, lent };
+      lent.mapped++;
       this.#mappingsOf(device).set(address, mapping);
       this.statistics.maps++;
       this.statistics.lent++;
@@ -217,9 +235,23 @@ export class DmaMappings {
     for (const mapping of this.mappingsOf(device)) this.#release(device, mapping);
   }
 
-  #release(device: IoMmuContext, { address, pin, start, length, kind }: DmaMapping): void {
+  /** A request is over, and what it lent is mapped still: no device may reach it any more. */
+  #revoke(range: LentRange): void {
+    const site = this.site();
+    for (const [device, mappings] of this.#mappings) {
+      for (const mapping of [...mappings.values()]) {
+        if (mapping.lent !== range) continue;
+        const what = `lets go of ${mapping.length} lent bytes that are mapped at ${hex(mapping.address)} still`;
+        this.#misuse(device, "dma-free-mapped", what, site);
+        this.#release(device, mapping);
+      }
+    }
+  }
+
+  #release(device: IoMmuContext, { address, pin, start, length, kind, lent }: DmaMapping): void {
     this.#mappings.get(device)?.delete(address);
     if (device.live > 0) device.unmap(address, "the driver");
+    if (lent !== null) lent.mapped--;
     this.authority.unpin(pin);
     if (kind !== "coherent" && start !== null) this.#take(start, length);
     this.statistics.unmaps++;
@@ -277,10 +309,23 @@ export class DmaMappings {
     return frames;
   }
 
-  /** Memory of the domain that something has allocated. */
+  /** Memory of the domain that something has allocated, as far as its first and last byte tell. */
   #isOwn(start: GuestAddress, length: number): boolean {
     const { space } = this.guest.memory;
-    return start >= space.firstMappable && start + length <= space.endMappable;
+    if (start < space.firstMappable || start + length > space.endMappable) return false;
+    return this.#isAllocated(start) && this.#isAllocated((start + length - 1) as GuestAddress);
+  }
+
+  #isAllocated(address: GuestAddress): boolean {
+    const { memory } = this.guest;
+    return !NOT_ALLOCATED.includes(memory.bytes[memory.offset(address) + SHADOW]);
+  }
+
+  /** A driver maps what is the page of nothing. */
+  refusePage(device: IoMmuContext, page: GuestAddress): number {
+    const what = `maps the page ${formatGuestAddress(page)}, which is none`;
+    this.#misuse(device, "dma-map-invalid", what, this.site());
+    return DMA_MAPPING_ERROR;
   }
 
   #misuse(device: IoMmuContext, rule: string, what: string, site: string): void {

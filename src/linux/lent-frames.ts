@@ -24,6 +24,8 @@ export interface LentRange {
   readonly access: PinAccess;
   /** Its last user in the domain has let go of it. */
   readonly onRelease: () => void;
+  /** Mappings of it for devices. */
+  mapped: number;
 }
 
 /** Why lent frames may not be mapped. */
@@ -45,6 +47,8 @@ interface LentPage {
 export class LentFrames {
   /** Somebody in the domain reads lent bytes: it would be cheaper to give it a copy. */
   onRead: () => void = () => {};
+  /** Frames are taken back that a device can reach still. */
+  onEndMapped: (range: LentRange) => void = () => {};
   /** By the number of the page among those that are for lent frames. */
   readonly #lent = new Map<number, LentPage>();
   readonly #pageBytes: number;
@@ -90,7 +94,15 @@ export class LentFrames {
       this.#refcount.set(this.#pageAt(slot + i), 1);
       this.#mapcount.set(this.#pageAt(slot + i), -1);
     }
-    const range = { page, frames: frames.slice(0, count), offset: offset & PAGE_MASK, length, access, onRelease };
+    const range = {
+      page,
+      frames: frames.slice(0, count),
+      offset: offset & PAGE_MASK,
+      length,
+      access,
+      onRelease,
+      mapped: 0,
+    };
     for (let index = 0; index < count; index++) this.#lent.set(slot + index, { range, index });
     return range;
   }
@@ -110,7 +122,7 @@ export class LentFrames {
     offset: number,
     length: number,
     access: PinAccess,
-  ): { readonly frames: readonly FrameNumber[]; readonly offset: number } | LentRefusal {
+  ): { readonly range: LentRange; readonly frames: readonly FrameNumber[]; readonly offset: number } | LentRefusal {
     const found = this.#find(page);
     if (found === null) return "not-lent";
     const { range, index } = found;
@@ -119,7 +131,7 @@ export class LentFrames {
     if ((access & ~range.access) !== 0) return "direction";
     const first = start >>> PAGE_SHIFT;
     const within = start & PAGE_MASK;
-    return { frames: range.frames.slice(first, first + pagesSpanned(within, length)), offset: within };
+    return { range, frames: range.frames.slice(first, first + pagesSpanned(within, length)), offset: within };
   }
 
   /** The kernel dropped the last reference of a page. @returns whether it was a lent one */
@@ -135,6 +147,7 @@ export class LentFrames {
   end(range: LentRange): void {
     const slot = (range.page - this.#pageAt(0)) / this.#pageBytes;
     if (this.#lent.get(slot)?.range !== range) return;
+    if (range.mapped > 0) this.onEndMapped(range);
     for (let i = 0; i < range.frames.length; i++) this.#lent.delete(slot + i);
     this.guest.memory.setShadow(range.page, range.frames.length * this.#pageBytes, Shadow.freed);
   }

@@ -55,7 +55,7 @@ export const dmaSeams: SeamFile = ({ guest, dma, lent, pages, pci, events }) => 
     const bits = streamingBits(device);
     if (lent.owns(page)) return dma.mapLent(context, page, offset, length, direction, bits, kind);
     const start = pages.addressOf(page);
-    if (start === null) return DMA_MAPPING_ERROR;
+    if (start === null) return dma.refusePage(context, page);
     return dma.map(context, (start + offset) as GuestAddress, length, direction, attributes, bits, kind);
   };
 
