@@ -104,7 +104,7 @@ class ModuleTrial {
     image: KernelImage,
     private readonly name: string,
     private readonly slot: PciSlot | null,
-    { budget = 400_000_000, life = 5_000_000_000, patience = 3_600_000_000_000, most = 1_000_000_000 }: TrialOptions,
+    { budget = 1_000_000_000, life = 5_000_000_000, patience = 3_600_000_000_000, most = 2_000_000_000 }: TrialOptions,
   ) {
     this.#life = life;
     this.#patience = patience;
