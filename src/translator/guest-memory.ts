@@ -56,7 +56,7 @@ export class GuestMemory implements MemoryPort {
   high = 0n;
   /** What the last access that was refused was. */
   fault: AccessFault | null = null;
-  /** An access has reached a handler since somebody set this to false. */
+  /** An access has reached a handler that can be asked without big integers since somebody set this to false. */
   reachedIo = false;
   /** Told of the first store of guest code to a page that is watched, and of what hosts write, before it happens. */
   onWrite: ((address: GuestAddress, size: number) => void) | null = null;
@@ -422,7 +422,7 @@ export class GuestMemory implements MemoryPort {
   #ioAt(address: bigint, bytes: number): IoRange | undefined {
     const at = BigInt.asUintN(64, address);
     const found = this.#io.find(({ start, end }) => at >= start && at + BigInt(bytes) <= end);
-    if (found !== undefined) this.reachedIo = true;
+    if (found?.readWord !== undefined && found.writeWord !== undefined) this.reachedIo = true;
     return found;
   }
 

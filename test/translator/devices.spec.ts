@@ -205,6 +205,38 @@ describe.skipIf(!isInstalled("gcc"))("Registers of devices", () => {
     });
   });
 
+  it("are asked of the host by translated code, where that is possible without big integers", () => {
+    const sandbox = loaded(PLAIN);
+    const words = new Uint32Array(16);
+    let reads = 0;
+    let writes = 0;
+    sandbox.handle(BAR, 64, {
+      read: (address) => BigInt(words[Number(address - BAR) >> 2]),
+      write: (address, _bytes, value) => {
+        words[Number(address - BAR) >> 2] = Number(value);
+      },
+      readWord: (offset, bytes) => {
+        reads++;
+        return bytes === 4 ? words[offset >> 2] : words[offset >> 2] & (2 ** (8 * bytes) - 1);
+      },
+      writeWord: (offset, bytes, value) => {
+        writes += bytes;
+        words[offset >> 2] = value;
+      },
+    });
+    for (let i = 0; i < 20; i++) {
+      sandbox.call("write4", [BAR + 4n, BigInt(0xffff_fff0 + (i & 15))]);
+      expect(sandbox.call("read4", [BAR + 4n])).toBe(BigInt(0xffff_fff0 + (i & 15)));
+      sandbox.call("write1", [BAR + 8n, BigInt(0x180 + i)]);
+      expect(sandbox.call("read1", [BAR + 8n])).toBe(BigInt(0x80 + i));
+    }
+    expect(reads).toBeGreaterThan(20);
+    expect(writes).toBeGreaterThan(20);
+    // Where no register is, the access is refused as ever, and nothing else happens.
+    expect(() => sandbox.call("read4", [BAR + 62n])).toThrow();
+    expect(() => sandbox.call("write4", [BAR - 2n, 1n])).toThrow();
+  });
+
   it("are left to translated code between two reads", () => {
     const sandbox = loaded(PLAIN, driver);
     attached(sandbox, BAR);

@@ -59,7 +59,7 @@ export async function linuxPackets(
       reads: pci.reads,
       writes: pci.writes,
       left,
-      findings: collector.findings,
+      findings: [...collector.findings],
       clients: clients.clients.map((client, i) => clientFigures(specs[i], client)),
     };
     const nothingLeft = Object.values(left).every((count) => count === 0);
