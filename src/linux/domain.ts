@@ -411,7 +411,9 @@ export class LinuxDomain {
   /** Takes everything away from the domain: its devices must be quiesced already. */
   end(): void {
     this.#dead ??= new DomainDiedError("domain-ended", "the domain has ended", 1);
-    const { pci, dma, lent, time } = this.services;
+    const { pci, dma, lent, time, interrupts, messages } = this.services;
+    messages.releaseAll();
+    interrupts.removeAll();
     for (const { slot } of pci.functions) dma.releaseAll(slot.dma);
     lent.endAll();
     time.stopAll();

@@ -74,8 +74,16 @@ export class Interrupts {
 
   remove(number: number): void {
     const irq = this.#irqs.get(number);
-    irq?.detach?.();
+    if (irq === undefined) return;
+    irq.detach?.();
+    // Threads that have not ended never will.
+    for (; irq.threads > 0; irq.threads--) irq.line.unmask();
     this.#irqs.delete(number);
+  }
+
+  /** The end of the domain: none of its handlers is called any more. */
+  removeAll(): void {
+    for (const number of [...this.#irqs.keys()]) this.remove(number);
   }
 
   has(number: number): boolean {

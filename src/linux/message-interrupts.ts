@@ -76,6 +76,10 @@ export class MessageInterrupts {
     this.#flag(fn, kind, false);
   }
 
+  releaseAll(): void {
+    for (const fn of [...this.#allocations.keys()]) this.release(fn);
+  }
+
   kindOf(fn: PciFunction): Allocation["kind"] | null {
     return this.#allocations.get(fn)?.kind ?? null;
   }

@@ -40,6 +40,8 @@ export interface LinuxRigOptions extends LinuxDriverOptions {
   readonly machine?: MachineOptions;
   /** As on the command line; left out: what the driver binds to. */
   readonly device?: string;
+  /** A changed module, decompressed, in place of the kernel's. */
+  readonly module?: Uint8Array;
 }
 
 /** A machine with one adapter, whose wire ends here, and an unmodified driver on it. */
@@ -99,9 +101,10 @@ export class LinuxRig {
   }
 
   async load(options: LinuxRigOptions = {}): Promise<LinuxDriver> {
-    const { machine: _machine, device: _device, onDomain, ...rest } = options;
+    const { machine: _machine, device: _device, module, onDomain, ...rest } = options;
+    const file = module === undefined ? null : { bytes: module, name: `${this.name}.ko` };
     const before = busModules(this.kernel, this.#choice, this.kernel.describe(this.name).aliases);
-    this.#driver = await LinuxDriver.load(this.machine, this.kernel, { name: this.name, file: null }, this.slot, {
+    this.#driver = await LinuxDriver.load(this.machine, this.kernel, { name: this.name, file }, this.slot, {
       before,
       ...rest,
       onDomain: (domain) => {
