@@ -125,8 +125,13 @@ async function run(given: string, params: readonly string[], options: RunOptions
       const { pinned, bound } = machine.budget;
       return `${network.device.received} received, ${network.device.sent} sent, ${dma.statistics.maps} maps (${dma.live} live), ${pinned} of ${bound} frames pinned, ${network.dropped} dropped, ${collector.findings.length} findings`;
     });
-    await play(machine, netdev, clients, network.device, { ...plan, asked });
-    await clients.close();
+    try {
+      await play(machine, netdev, clients, network.device, { ...plan, asked });
+      await clients.close();
+    } catch (error) {
+      // What the driver died of says more than what its clients hear of it.
+      if (loaded.domain.dead === null) throw error;
+    }
     status.end();
     const linkAtEnd = network.device.linkUp;
     const failed = loaded.domain.dead;

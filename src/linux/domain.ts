@@ -409,8 +409,8 @@ export class LinuxDomain {
   }
 
   /** Takes everything away from the domain: its devices must be quiesced already. */
-  end(): void {
-    this.#dead ??= new DomainDiedError("domain-ended", "the domain has ended", 1);
+  end(why = "the domain has ended"): void {
+    this.#dead ??= new DomainDiedError("domain-ended", why, 1);
     const { pci, dma, lent, time, interrupts, messages } = this.services;
     messages.releaseAll();
     interrupts.removeAll();

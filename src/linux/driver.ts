@@ -103,7 +103,7 @@ export class LinuxDriver {
       ...(driverOptions.pinBound === undefined ? {} : { pinBound: driverOptions.pinBound }),
       translations: translations.read(),
     });
-    access.onDeath.push(() => domain.end());
+    access.onDeath.push((why) => domain.end(why));
     domain.onDeath = (error) => access.kill(error instanceof Error ? error.message : String(error));
     onDomain?.(domain);
     try {

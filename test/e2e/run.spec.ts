@@ -1,0 +1,217 @@
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterEach, beforeAll, describe, expect, test } from "vitest";
+import { decompress } from "../../src/formats/compression.js";
+import { debianKernel } from "../support/debian-kernel.js";
+import { kernelDeb } from "../support/kernel-deb.js";
+import { Broken, patchedModule, withOtherChecksum } from "../support/patched-module.js";
+import { framesOf, GUEST_SESSION, korral, type Outcome, scratch, startKorral } from "./korral.js";
+
+const PATIENCE = 300_000;
+const ARM64 = 183;
+
+const file = scratch();
+const session = framesOf(GUEST_SESSION);
+const kernel = debianKernel("6.1", "amd64");
+const { PATH, KORRAL_CACHE } = process.env;
+
+afterEach(() => {
+  process.env.PATH = PATH;
+  if (KORRAL_CACHE === undefined) delete process.env.KORRAL_CACHE;
+  else process.env.KORRAL_CACHE = KORRAL_CACHE;
+});
+
+/** What the command says besides what the kernel prints: a sentence, if it fails. */
+const said = ({ stderr }: Outcome): string[] =>
+  stderr.split("\n").filter((line) => !/^(\[ *\d+\.\d+\] .*)?$/.test(line));
+
+describe.skipIf(typeof kernel === "string")("korral run", () => {
+  const directory = typeof kernel === "string" ? "" : kernel.directory;
+  const run = (...args: string[]): Promise<Outcome> => korral(["run", ...args, "--kernel", directory]);
+  const moduleOf = (name: string): Uint8Array => {
+    const path = (typeof kernel === "string" ? [] : kernel.modules).find((one) => one.endsWith(`/${name}.ko`));
+    return decompress(readFileSync(path ?? ""), name);
+  };
+  const written = (name: string, bytes: Uint8Array): string => {
+    writeFileSync(file(name), bytes);
+    return file(name);
+  };
+
+  describe("drives an adapter", () => {
+    test("with a capture each way", async () => {
+      const rx = `pcap,rx=${GUEST_SESSION},tx=${file("tx.pcap")}`;
+      const client = `all,out=${file("got.pcap")},send=${GUEST_SESSION}`;
+      const outcome = await run("e1000", "--netdev", rx, "--client", client, "--json");
+      expect([outcome.status, said(outcome)]).toEqual([0, []]);
+      const report = JSON.parse(outcome.stdout);
+      expect(report).toMatchObject({ driver: "e1000", device: "e1000", link: true, findings: [], dropped: 0 });
+      expect(report.rx.packets).toBe(session.length);
+      expect(report.tx.packets).toBe(session.length);
+      expect(report.dma.maps).toBe(report.dma.unmaps);
+      expect(Object.values(report.left)).toEqual(Object.values(report.left).map(() => 0));
+      expect(framesOf(file("got.pcap"))).toEqual(session);
+      const sent = session.map((frame) =>
+        Uint8Array.from({ length: Math.max(60, frame.length) }, (_, i) => frame[i] ?? 0),
+      );
+      expect(framesOf(file("tx.pcap"))).toEqual(sent);
+    });
+
+    test("with a module from a file", async () => {
+      const outcome = await run(written("own.ko", moduleOf("pcnet32")), "--duration", "1ms");
+      expect([outcome.status, said(outcome)]).toEqual([0, []]);
+      expect(outcome.stdout).toMatch(/^pcnet32 of 6\.1\S+ on pcnet: link up/);
+      expect(outcome.stdout).toContain("left behind: nothing");
+    });
+
+    test("until it is interrupted, and unloads it then", async () => {
+      const socket = file("wire.sock");
+      const child = startKorral(["run", "e1000", "--netdev", `stream,listen=unix:${socket}`, "--kernel", directory]);
+      let stdout = "";
+      child.stdout?.on("data", (data) => {
+        stdout += data;
+      });
+      await new Promise<void>((resolve) => {
+        let stderr = "";
+        child.stderr?.on("data", (data) => {
+          stderr += data;
+          if (stderr.includes("promiscuous")) resolve();
+        });
+      });
+      const ended = new Promise<number | null>((resolve) => child.on("exit", resolve));
+      child.kill("SIGINT");
+      expect(await ended).toBe(0);
+      expect(stdout).toContain("left behind: nothing");
+      expect(stdout).toContain("0 findings");
+      expect(existsSync(socket)).toBe(false);
+    });
+  });
+
+  describe("refuses", () => {
+    const cases: [string, () => string[], number, RegExp][] = [
+      ["a driver that is not there", () => ["e1001"], 5, /has no module "e1001"; similar names: .*e1000/],
+      ["a file that is not there", () => ["./nothing.ko"], 5, /cannot read \.\/nothing\.ko: /],
+      [
+        "a parameter that the driver has not",
+        () => ["e1000", "sped=1000"],
+        2,
+        /^korral: e1000 has no parameter sped: it has Speed/,
+      ],
+      [
+        "a value that the driver does not take",
+        () => ["e1000", "debug=much"],
+        2,
+        /^korral: e1000 does not take debug=much/,
+      ],
+      ["a device that is not there", () => ["e1000", "--device", "ne2k_pci"], 2, /there is no model 'ne2k_pci'/],
+      [
+        "a device that the driver does not drive",
+        () => ["e1000", "--device", "pcnet"],
+        1,
+        /e1000 registered no network device/,
+      ],
+      ["a driver that no device is for", () => ["ne2k-pci"], 4, /no model of a device that ne2k_pci drives/],
+      [
+        "what is no module",
+        () => [written("text.ko", new TextEncoder().encode("text"))],
+        4,
+        /text\.ko is not an ELF file/,
+      ],
+      [
+        "a module for another processor",
+        () => {
+          const bytes = moduleOf("e1000").slice();
+          new DataView(bytes.buffer).setUint16(18, ARM64, true);
+          return [written("arm.ko", bytes)];
+        },
+        4,
+        /arm\.ko.*(x86-64|AArch64|machine 183)/,
+      ],
+      [
+        "a module with one checksum changed",
+        () => [written("crc.ko", withOtherChecksum(moduleOf("e1000"), "e1000", "register_netdev"))],
+        5,
+        /e1000 was built for another kernel .*it wants register_netdev with checksum 0x[0-9a-f]{8}, and .* has 0x[0-9a-f]{8}/,
+      ],
+      [
+        "a module that needs one that is not there",
+        () => {
+          const text = Buffer.from(moduleOf("8139cp")).toString("latin1").replace("depends=mii", "depends=mij");
+          return [written("needs.ko", Buffer.from(text, "latin1"))];
+        },
+        5,
+        /no module "mij"/,
+      ],
+    ];
+    test.each(cases)("%s", async (_, args, status, message) => {
+      const outcome = await run(...args());
+      expect([outcome.status, outcome.stdout, said(outcome)]).toEqual([status, "", [expect.stringMatching(message)]]);
+    });
+  });
+
+  describe("survives a driver that", () => {
+    const cases: [string, string, readonly number[], number, RegExp][] = [
+      [
+        "faults in its probe",
+        "e1000_probe",
+        Broken.nullPointer,
+        3,
+        /null pointer: read of 8 bytes at 0x0{15}8, at e1000_probe/,
+      ],
+      ["hangs in its probe", "e1000_probe", Broken.hang, 3, /budget of instructions is used up, at e1000_probe/],
+      ["returns an error from its probe", "e1000_probe", Broken.outOfMemory, 1, /e1000 registered no network device/],
+      [
+        "returns an error from its initialisation",
+        "init_module",
+        Broken.outOfMemory,
+        1,
+        /e1000 does not start: .* -12/,
+      ],
+      ["faults in its interrupt handler", "e1000_intr", Broken.bug, 3, /invalid opcode at ud2, at e1000_intr/],
+      ["faults when it is to send", "e1000_xmit_frame", Broken.bug, 3, /invalid opcode at ud2, at e1000_xmit_frame/],
+      [
+        "faults when it is to be unloaded",
+        "cleanup_module",
+        Broken.bug,
+        3,
+        /invalid opcode at ud2, at (cleanup_module|e1000_exit_module)/,
+      ],
+    ];
+    test.each(cases)(
+      "%s",
+      async (_, symbol, code, status, message) => {
+        const driver = written(`${symbol}.ko`, patchedModule(moduleOf("e1000"), "e1000.ko", symbol, code));
+        const outcome = await run(driver, "--client", `all,send=${GUEST_SESSION}`);
+        expect([outcome.status, said(outcome)]).toEqual([status, [expect.stringMatching(message)]]);
+      },
+      PATIENCE,
+    );
+  });
+});
+
+describe("without a kernel", () => {
+  beforeAll(() => {
+    writeFileSync(file("arm64.deb"), kernelDeb({ release: "6.1.0-1-arm64", architecture: "arm64" }));
+  });
+
+  test.skipIf(existsSync("/lib/modules"))("korral run says how to get one", async () => {
+    process.env.KORRAL_CACHE = file("empty");
+    process.env.PATH = "/nowhere";
+    const outcome = await korral(["run", "e1000"]);
+    expect([outcome.status, outcome.stdout, said(outcome).at(-1)]).toEqual([
+      6,
+      "",
+      expect.stringMatching(/^korral: cannot fetch a kernel: .*--kernel/),
+    ]);
+  });
+
+  test("one for another processor is refused", async () => {
+    process.env.KORRAL_CACHE = file("other");
+    const outcome = await korral(["run", "e1000", "--kernel", file("arm64.deb")]);
+    expect([outcome.status, outcome.stdout, said(outcome)]).toEqual([4, "", [expect.stringMatching(/arm64/)]]);
+  });
+
+  test("a folder without one is refused", async () => {
+    const outcome = await korral(["run", "e1000", "--kernel", join(file("x"), "..")]);
+    expect([outcome.status, said(outcome)]).toEqual([5, [expect.stringMatching(/has no kernel image/)]]);
+  });
+});
