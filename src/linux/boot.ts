@@ -8,7 +8,7 @@ import type { Services } from "./services.js";
 /** `enum system_states`: running. */
 const SYSTEM_RUNNING = "SYSTEM_RUNNING";
 /** To be changed with what seams and services leave in memory, or how it is kept. */
-const BOOT_FORMAT = 3;
+const BOOT_FORMAT = 5;
 const PREEMPT_ENABLED = 0x8000_0000;
 const CPU_MASKS = ["__cpu_possible_mask", "__cpu_present_mask", "__cpu_online_mask", "__cpu_active_mask"];
 /** What the kernel says of physical addresses must be more than any that the domain has, lent frames included. */
@@ -17,6 +17,8 @@ const FRAMES = 1 << 20;
 const SECTION_FRAMES = 1 << 15;
 /** struct mem_section flags: present, has a map, online, early. */
 const SECTION_FLAGS = 0xf;
+/** Of memory by groups of processes, as with `cgroup_disable=memory`: there are no groups. */
+const MEMORY_ACCOUNTING = "memory_cgrp_subsys_enabled_key";
 /** Namespaces and the like of a user. */
 const MOST_COUNTED = 10_000;
 const CANARY = 0x1122_3344_5566_7700n;
@@ -45,6 +47,7 @@ const FIRST = [
   "key_init",
   "vfs_caches_init_early",
   "vfs_caches_init",
+  "buffer_init",
   "devices_init",
   "buses_init",
   "classes_init",
@@ -130,6 +133,8 @@ export function boot(services: Services): void {
     const at = guest.find(name);
     if (at !== null) guest.setPointer(at, services.work.create(name, 0, 0));
   }
+  const accounting = guest.find(MEMORY_ACCOUNTING);
+  if (accounting !== null) execution.call("static_key_disable", accounting);
   allowMounts(guest);
   writeConstants(services, true);
   for (const name of FIRST) {
@@ -208,6 +213,7 @@ function layOut({ guest, percpu, heap, pages, threads }: Services): void {
   set("nr_cpu_ids", 4, 1);
   for (const mask of CPU_MASKS) set(mask, 8, 1);
   set("__num_online_cpus", 4, 1);
+  set("node_to_cpumask_map", 8, guest.symbol("__cpu_online_mask"));
   set("system_state", 4, Number(guest.image.types.constant(SYSTEM_RUNNING)));
   const keys = guest.find("static_key_initialized");
   if (keys !== null) guest.write(keys, 1, 1);

@@ -39,6 +39,7 @@ export const edgeSeams: SeamFile = ({ guest, heap, random, execution, jumpLabels
     }),
     seam("int (struct kobject *, enum kobject_action, char **)", "kobject_uevent_env", () => 0),
     seam("int (struct kobject *, enum kobject_action)", "kobject_uevent", () => 0),
+    seam("int (short, u32, u32, short)", "devcgroup_check_permission", () => 0),
     // No memory is ever dirty: there is no accounting of it, either.
     seam("bool (struct bdi_writeback *)", "wb_over_bg_thresh", () => 0),
     seam("int (struct device *)", "devtmpfs_create_node devtmpfs_delete_node", () => 0),

@@ -5,6 +5,7 @@ import { edgeSeams } from "./edges.js";
 import { interruptSeams } from "./interrupts.js";
 import { memorySeams } from "./memory.js";
 import { networkSeams } from "./network.js";
+import { pageCacheSeams } from "./page-cache.js";
 import { pciSeams } from "./pci.js";
 import { threadSeams } from "./threads.js";
 import { timeSeams } from "./time.js";
@@ -13,6 +14,7 @@ import { workSeams } from "./work.js";
 /** All seams, by their subject. */
 export const SEAM_FILES: Readonly<Record<string, SeamFile>> = {
   memory: memorySeams,
+  "page cache": pageCacheSeams,
   network: networkSeams,
   console: consoleSeams,
   time: timeSeams,

@@ -12,6 +12,8 @@ const KMALLOC_ALIGNMENT = 8;
 /** KMALLOC_MAX_SIZE, and the largest order of pages: the same in all kernels for x86-64. */
 const LARGEST_KMALLOC = 2 ** 22;
 const LARGEST_ORDER = 10;
+/** 256 MiB. */
+const FREE_PAGES = 0x1_0000;
 /** Of the kernel's own tables, whose size it would choose by that of memory. */
 const HASH_BITS = 8;
 
@@ -239,6 +241,8 @@ export const memorySeams: SeamFile = ({ guest, heap, caches, pages, vmalloc, per
   ];
 
   const virtual: readonly Seam[] = [
+    // By which tables are sized: there are no zones to count.
+    seam("unsigned long (int)", "nr_free_zone_pages", () => FREE_PAGES),
     seam(
       "void *(const char *, unsigned long, unsigned long, int, int, unsigned int *, unsigned int *, unsigned long, unsigned long)",
       "alloc_large_system_hash",
