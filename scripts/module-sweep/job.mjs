@@ -6,7 +6,10 @@ import { Machine } from "../../dist/machine.js";
 
 /** Frames: more than any driver asks for. */
 const PIN_BUDGET = 0x2_0000;
-/** Drivers know where their registers are: a device that does not fit in that is tried with its BARs in other places. */
+/**
+ * Drivers know where their registers are. If one takes ports for memory, or the other way round, the device is none of
+ * its own, and has to have its BARs in other places.
+ */
 const LAYOUTS = ["memory", "ports", "memory64"];
 
 export async function runJob(kernel, image, { module, fill }) {
@@ -18,8 +21,14 @@ export async function runJob(kernel, image, { module, fill }) {
     const slot =
       identity === null ? null : machine.plug("blank", (host) => new BlankFunction(host, { identity, fill, layout }));
     const result = { fill, path, layout, ...(await tryModule(machine, kernel, image, module, slot)) };
-    if (result.outcome === "clean") return result;
+    if (!isMisfit(result)) return result;
     first ??= result;
   }
   return first;
+}
+
+/** Registers were looked for where there are none, or the number that stands for a port was taken for an address. */
+function isMisfit({ outcome, findings, detail }) {
+  if (outcome === "clean") return false;
+  return findings.some(({ rule }) => rule === "mmio-stray") || /at 0x0{11}1[0-9a-f]{4},/.test(detail[0] ?? "");
 }
