@@ -53,6 +53,8 @@ const UNFITTING = [-14, -38];
 /** Fits only if no memory was refused: drivers say so of registers, too. */
 const ENOMEM = -12;
 const PROBE_FAILED = /(?:probe of \S+|probe) (?:failed )?with error (-\d+)/;
+/** Part of the kernel that was not initialised. */
+const NO_BUS = /bus_type '(\w+)' because the bus was not initialized/;
 /** Findings of drivers that misuse what they were given. */
 const MISUSE = /^(double-free|invalid-free|cache-leak|dma-(?!unmapped|after|out)|device-owned)/;
 const MOST_LINES = 40;
@@ -234,6 +236,8 @@ class ModuleTrial {
       if (UNFITTING.includes(error) || (error === ENOMEM && this.#refusals > 0))
         return this.#answer("error", `error ${error}`, [...this.#exhausted, ...this.#console.slice(-3)]);
     }
+    const bus = this.#console.map((line) => NO_BUS.exec(line)).find((match) => match !== null);
+    if (bus != null) return this.#answer("error", `no bus ${bus[1]}`, this.#console.slice(-3));
     return this.#answer("clean", this.#refusedBy ?? "");
   }
 
