@@ -8,7 +8,7 @@ import type { Services } from "./services.js";
 /** `enum system_states`: running. */
 const SYSTEM_RUNNING = "SYSTEM_RUNNING";
 /** To be changed with what seams and services leave in memory, or how it is kept. */
-const BOOT_FORMAT = 5;
+const BOOT_FORMAT = 6;
 const PREEMPT_ENABLED = 0x8000_0000;
 const CPU_MASKS = ["__cpu_possible_mask", "__cpu_present_mask", "__cpu_online_mask", "__cpu_active_mask"];
 /** What the kernel says of physical addresses must be more than any that the domain has, lent frames included. */
@@ -74,6 +74,7 @@ const SUBSYSTEMS = [
   "cbc",
   "crypto_null",
   "cryptomgr",
+  "dax",
   "deflate",
   "devfreq",
   "dmaengine",
@@ -213,6 +214,9 @@ function layOut({ guest, percpu, heap, pages, threads }: Services): void {
   set("nr_cpu_ids", 4, 1);
   for (const mask of CPU_MASKS) set(mask, 8, 1);
   set("__num_online_cpus", 4, 1);
+  // There is no firmware.
+  set("acpi_disabled", 4, 1);
+  set("acpi_pci_disabled", 4, 1);
   set("node_to_cpumask_map", 8, guest.symbol("__cpu_online_mask"));
   set("system_state", 4, Number(guest.image.types.constant(SYSTEM_RUNNING)));
   const keys = guest.find("static_key_initialized");
