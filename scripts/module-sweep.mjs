@@ -1,6 +1,6 @@
 // Loads modules of a kernel's package, each into a fresh domain beside a device whose registers read as all zeroes and then
-// as all ones, lets time pass, and unloads them. One line of JSON for each trial; a sweep that was interrupted goes on
-// where it was.
+// as all ones, lets time pass, and unloads them; modules that are for no device on PCI are tried once, without any. One
+// line of JSON for each trial; a sweep that was interrupted goes on where it was.
 //
 // usage: node scripts/module-sweep.mjs [--kernel REF] [--only REGEX] [--out FILE.jsonl] [--workers N] [--limit SECONDS]
 //          [--sample N] [--again] [--report FILE.md]
@@ -10,12 +10,13 @@
 import { fork } from "node:child_process";
 import { appendFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { deviceFor } from "../dist/findings/trial-device.js";
 import { openKernel } from "../dist/node/kernel-store.js";
 import { report } from "./module-sweep/report.mjs";
 
 const SIX = "^drivers/(net/ethernet|ata|nvme|scsi|virtio|usb/host)/";
 /** A worker is replaced after so many trials: memory of domains goes late. */
-const TRIALS_A_WORKER = 25;
+const TRIALS_A_WORKER = 100;
 
 const { values } = parseArgs({
   options: {
@@ -34,7 +35,7 @@ const known = existsSync(values.out)
   ? readFileSync(values.out, "utf8").split("\n").filter(Boolean).map(JSON.parse)
   : [];
 const done = new Map(known.map((result) => [key(result), result]));
-const jobs = chosen().flatMap((module) => ["zeroes", "ones"].map((fill) => ({ module, fill })));
+const jobs = chosen().flatMap((module) => fills(module).map((fill) => ({ module, fill })));
 const queue = jobs.filter((job) => {
   const before = done.get(key(job));
   return before === undefined || (values.again && before.outcome !== "clean");
@@ -49,6 +50,10 @@ else writeFileSync(values.report, text);
 
 function key({ module, fill }) {
   return `${module} ${fill}`;
+}
+
+function fills(module) {
+  return deviceFor(kernel.describe(module).aliases, kernel.path(module)) === null ? ["none"] : ["zeroes", "ones"];
 }
 
 function chosen() {
@@ -88,7 +93,7 @@ async function work() {
 
 async function started() {
   const worker = fork(new URL("./module-sweep/worker.mjs", import.meta.url), [values.kernel ?? kernel.name], {
-    execArgv: ["--max-old-space-size=1500"],
+    execArgv: ["--max-old-space-size=1500", "--max-semi-space-size=64"],
   });
   await new Promise((resolve, reject) => {
     worker.once("message", resolve);

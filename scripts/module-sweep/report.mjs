@@ -20,8 +20,8 @@ export function report(results, kernel) {
   const lines = [
     `### ${kernel}`,
     "",
-    "| folder | modules | bound | clean with zeroes | clean with ones | clean with both |",
-    "| --- | ---: | ---: | ---: | ---: | ---: |",
+    "| folder | modules | clean | with a device | bound | clean with zeroes | with ones | with both |",
+    "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
   ];
   const groups = [...SIX, "other"];
   const rows = groups.map((folder) => [folder, all.filter(([{ path = "" }]) => folderOf(path) === folder)]);
@@ -46,15 +46,25 @@ function folderOf(path) {
   return SIX.find((folder) => path.startsWith(folder)) ?? "other";
 }
 
+/** Clean modules are clean in all of their trials. */
 function row(folder, some) {
-  const clean = (fill) =>
-    some.filter((trials) => trials.some((one) => one.fill === fill && one.outcome === "clean")).length;
-  const both = some.filter(
-    (trials) => trials.length === 2 && trials.every(({ outcome }) => outcome === "clean"),
-  ).length;
-  const bound = some.filter((trials) => trials.some((one) => one.bound != null)).length;
-  const part = (count) => `${count} (${((100 * count) / some.length).toFixed(1)} %)`;
-  return `| ${folder} | ${some.length} | ${bound} | ${part(clean("zeroes"))} | ${part(clean("ones"))} | ${part(both)} |`;
+  const devices = some.filter(([{ fill }]) => fill !== "none");
+  const isClean = (trials) => trials.every(({ outcome }) => outcome === "clean");
+  const cleanWith = (wanted) =>
+    devices.filter((trials) => trials.some(({ fill, outcome }) => fill === wanted && outcome === "clean")).length;
+  const bound = devices.filter((trials) => trials.some((one) => one.bound != null)).length;
+  const part = (count, all) => (all === 0 ? "" : `${count} (${((100 * count) / all).toFixed(1)} %)`);
+  const cells = [
+    folder,
+    some.length,
+    part(some.filter(isClean).length, some.length),
+    devices.length,
+    bound,
+    part(cleanWith("zeroes"), devices.length),
+    part(cleanWith("ones"), devices.length),
+    part(devices.filter(isClean).length, devices.length),
+  ];
+  return `| ${cells.join(" | ")} |`;
 }
 
 /** Modules, once each if both devices gave the same. */
@@ -64,5 +74,7 @@ function names(who) {
     const [module, fill] = one.split(" ");
     fills.set(module, [...(fills.get(module) ?? []), fill]);
   }
-  return [...fills].map(([module, which]) => (which.length === 2 ? module : `${module} ${which[0]}`)).join(", ");
+  return [...fills]
+    .map(([module, which]) => (which.length === 2 || which[0] === "(none)" ? module : `${module} ${which[0]}`))
+    .join(", ");
 }

@@ -46,13 +46,20 @@ export interface TrialOptions {
   readonly patience?: number;
   /** Instructions of the whole trial. */
   readonly most?: number;
+  /** What is translated before the module is loaded, for trials beside the same kernel: kept by the first of them. */
+  readonly shared?: SharedTranslations;
+}
+
+/** Of several trials in a row. */
+export interface SharedTranslations {
+  bytes: Uint8Array | null;
 }
 
 /** Errors that are no answer to a device: EFAULT, ENOSYS. */
 const UNFITTING = [-14, -38];
 /** Fits only if no memory was refused: drivers say so of registers, too. */
 const ENOMEM = -12;
-const PROBE_FAILED = /(?:probe of \S+|probe) (?:failed )?with error (-\d+)/;
+const PROBE_FAILED = /probe (?:of|with driver) \S+ failed with error (-\d+)/;
 /** Part of the kernel that was not initialised. */
 const NO_BUS = /bus_type '(\w+)' because the bus was not initialized/;
 /** Findings of drivers that misuse what they were given. */
@@ -89,6 +96,7 @@ class ModuleTrial {
   readonly #life: number;
   readonly #patience: number;
   readonly #most: number;
+  readonly #shared: SharedTranslations;
   /** Allocations and mappings that the domain refused. */
   #refusals = 0;
   /** What each module's initialisation returned. */
@@ -106,12 +114,19 @@ class ModuleTrial {
     image: KernelImage,
     private readonly name: string,
     private readonly slot: PciSlot | null,
-    { budget = 1_000_000_000, life = 5_000_000_000, patience = 3_600_000_000_000, most = 2_000_000_000 }: TrialOptions,
+    {
+      budget = 1_000_000_000,
+      life = 5_000_000_000,
+      patience = 3_600_000_000_000,
+      most = 2_000_000_000,
+      shared = { bytes: null },
+    }: TrialOptions,
   ) {
+    this.#shared = shared;
     this.#life = life;
     this.#patience = patience;
     this.#most = most;
-    this.#domain = new LinuxDomain(machine, image, { name });
+    this.#domain = new LinuxDomain(machine, image, { name, translations: shared.bytes });
     this.#domain.services.execution.budget = budget;
     this.#collector = new FindingCollector(machine);
     this.#collector.watch(this.#domain);
@@ -129,6 +144,7 @@ class ModuleTrial {
     try {
       domain.boot((key, make) => this.kernel.files.derived(key, make));
       domain.scanPci(this.slot === null ? [] : [this.slot]);
+      this.#shared.bytes ??= domain.sandbox.keepTranslations();
       this.#leaks.start();
       await this.#load();
       this.#stage = "run";
