@@ -246,7 +246,7 @@ export class IoMmuContext implements DmaPort {
     for (let done = 0, relative = address - window.base; done < length; ) {
       const chunk = Math.min(length - done, PAGE_SIZE - (relative & PAGE_MASK));
       const frame = window.frames[relative >>> PAGE_SHIFT] as FrameNumber;
-      const bank = this.#memory.banks[frame >>> BANK_SHIFT].bytes;
+      const bank = this.#memory.bankOf(frame).bytes;
       copyBytes(into, offset + done, bank, frameOffset(frame) + (relative & PAGE_MASK), chunk);
       done += chunk;
       relative += chunk;
@@ -262,7 +262,7 @@ export class IoMmuContext implements DmaPort {
     for (let done = 0, relative = address - window.base; done < length; ) {
       const chunk = Math.min(length - done, PAGE_SIZE - (relative & PAGE_MASK));
       const frame = window.frames[relative >>> PAGE_SHIFT] as FrameNumber;
-      const bank = this.#memory.banks[frame >>> BANK_SHIFT].bytes;
+      const bank = this.#memory.bankOf(frame).bytes;
       copyBytes(bank, frameOffset(frame) + (relative & PAGE_MASK), from, offset + done, chunk);
       done += chunk;
       relative += chunk;
@@ -290,7 +290,7 @@ export class IoMmuContext implements DmaPort {
       }
       const bytes = Math.min(left, run * PAGE_SIZE - within);
       const start = frameOffset(first as FrameNumber) + within;
-      spans.push(this.#memory.banks[first >>> BANK_SHIFT].bytes.subarray(start, start + bytes));
+      spans.push(this.#memory.bankOf(first as FrameNumber).bytes.subarray(start, start + bytes));
       left -= bytes;
       within = 0;
     }

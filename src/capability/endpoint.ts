@@ -68,6 +68,7 @@ export class Endpoint extends KernelObject {
   /** The server is gone: whoever waits for it learns why. */
   abandon(error: Error): void {
     this.server = null;
+    this.explain = asIs;
     this.obituary = error;
     this.stalled.fail(error);
     const waiting = [...this.unanswered];

@@ -174,13 +174,15 @@ export class DriverDomain implements DmaEnvironment {
     }
     for (const line of this.#messages) this.#host.interrupts.release(line);
     const died = new DriverDiedError(this.driver, why);
+    // Until it is read, an engine may hold all that was running in a trace: what died goes on living with it.
+    void died.stack;
     this.endpoint.abandon(died);
     for (const [timer, fail] of this.#sleepers) {
       timer.cancel();
       fail(died);
     }
     this.#sleepers.clear();
-    for (const listener of this.onDeath) listener(why);
+    for (const listener of this.onDeath.splice(0)) listener(why);
     // Its rings and buffers are unpinned by now: nothing to wait for.
     void this.#host.kernel.primeBank.destroy(this.bank);
     void this.#host.kernel.primeBank.destroy(this.endpoint);

@@ -48,6 +48,10 @@ export class FindingCollector {
   watch(domain: LinuxDomain): void {
     const { services } = domain;
     this.#domain = domain;
+    // Its memory is to go with it.
+    services.events.on("ended", () => {
+      if (this.#domain === domain) this.#domain = null;
+    });
     services.events.on("memory", ({ rule, message, site }) => this.#add(rule, message, site, domain, null));
     services.dma.events.on("misuse", ({ rule, message, site, device }) =>
       this.#add(rule, message, site, domain, device),

@@ -104,13 +104,16 @@ export class LinuxDomain {
   /** The domain's memory among the machine's. */
   readonly bank: Bank;
   readonly #scripts: Scripts;
-  readonly #failures: ((error: unknown) => void)[] = [];
+  /** Of whatever waits for the domain. */
+  readonly #failures = new Set<(error: unknown) => void>();
   readonly #authority: PinAuthority;
   #stubs = 0;
   #bootInstructions = 0;
   readonly #sites = new Map<GuestAddress, string>();
   #random: Random;
   readonly #hostRandom: Random;
+  readonly #memory: PhysicalMemory;
+  #hasEnded = false;
   #pumping = false;
   /** What is done whenever everything that could go on has. */
   readonly idleWork = new Set<() => void>();
@@ -130,6 +133,7 @@ export class LinuxDomain {
     readonly image: KernelImage,
     options: LinuxOptions = {},
   ) {
+    this.#memory = host.memory;
     this.#hostRandom = host.random;
     this.#random = host.random;
     const { name = "linux", checks = true, pinBound, counting = false } = options;
@@ -142,83 +146,90 @@ export class LinuxDomain {
     this.bank = host.memory.adoptBank(sandbox.memory.memory, sandbox.memory.bytes.length / 2);
     const authority = host.budget.authority(name, pinBound);
     this.#authority = authority;
-    const start = Math.ceil(image.end / LOW_MEMORY_ALIGNMENT) * LOW_MEMORY_ALIGNMENT;
-    let pagesBottom = (): GuestAddress => LOW_MEMORY_END;
-    let reveal = (_address: GuestAddress, _bytes: number): void => {};
-    const heap = new Heap(
-      guest,
-      start as GuestAddress,
-      () => pagesBottom(),
-      (a, b) => reveal(a, b),
-    );
-    const pages = new PageAllocator(guest, LOW_MEMORY_END, () => heap.top);
-    pagesBottom = () => pages.bottom;
-    reveal = (address, bytes) => pages.revealSlab(address, bytes);
-    const percpu = new Percpu(guest);
-    const execution = new Execution(guest, HOST_STACK_TOP);
-    const time = new Time(guest, host.clock, () => this.pump());
-    const exitStub = this.#stub();
-    const threads = new Threads(guest, execution, heap, percpu, exitStub, () => time.now());
-    const work = new WorkQueues(guest, heap, threads, time);
-    const rcu = new RcuCallbacks();
-    const interrupts = new Interrupts(guest, execution, threads, percpu);
-    const pci = new PciBridge(guest, execution, heap, interrupts, host.pci);
-    const messages = new MessageInterrupts(guest, host.interrupts, interrupts, pci);
-    const site = (): string => this.callSite();
-    const lent = new LentFrames(guest, host.memory);
-    const dma = new DmaMappings(guest, this.bank, authority, lent, site);
-    const formatter = new Formatter(guest, heap, execution);
-    const seams = new SeamInstaller(guest, counting, replaceByOwnCode(guest));
-    this.services = {
-      guest,
-      events: new EventSource<LinuxEvents>(),
-      execution,
-      heap,
-      caches: new SlabCaches(guest, heap, execution),
-      pages,
-      vmalloc: new Vmalloc(guest, pages),
-      percpu,
-      threads,
-      time,
-      work,
-      rcu,
-      async: new AsyncCalls(threads),
-      interrupts,
-      messages,
-      dma,
-      lent,
-      receivers: new Map(),
-      pci,
-      random: () => this.#random(),
-      seams,
-      jumpLabels: new JumpLabels(guest),
-      initcalls: new Initcalls(guest),
-      site,
-      format: (format, words) => formatter.words(format, words),
-      formatList: (format, list) => formatter.list(format, list),
-    };
-    this.modules = new ModuleLoader(this.services);
-    sandbox.system.ports = {
-      ...sandbox.system.ports,
-      in: (port, bytes) => pci.portRead(port, bytes),
-      out: (port, bytes, value) => pci.portWrite(port, bytes, value),
-    };
-    seams.at(exitStub, "thread exit", (call) => {
-      threads.exited(call.cpu.general32(0));
-      return SWITCHED;
-    });
-    this.#scripts = new Scripts(guest, threads, (stub, handle) => this.function(stub, handle));
-    for (const file of Object.values(SEAM_FILES)) seams.install(file(this.services));
-    for (const section of image.sections) {
-      execution.exceptions.addSection(section.name, section.address, section.size);
+    try {
+      const start = Math.ceil(image.end / LOW_MEMORY_ALIGNMENT) * LOW_MEMORY_ALIGNMENT;
+      let pagesBottom = (): GuestAddress => LOW_MEMORY_END;
+      let reveal = (_address: GuestAddress, _bytes: number): void => {};
+      const heap = new Heap(
+        guest,
+        start as GuestAddress,
+        () => pagesBottom(),
+        (a, b) => reveal(a, b),
+      );
+      const pages = new PageAllocator(guest, LOW_MEMORY_END, () => heap.top);
+      pagesBottom = () => pages.bottom;
+      reveal = (address, bytes) => pages.revealSlab(address, bytes);
+      const percpu = new Percpu(guest);
+      const execution = new Execution(guest, HOST_STACK_TOP);
+      const time = new Time(guest, host.clock, () => this.pump());
+      const exitStub = this.#stub();
+      const threads = new Threads(guest, execution, heap, percpu, exitStub, () => time.now());
+      const work = new WorkQueues(guest, heap, threads, time);
+      const rcu = new RcuCallbacks();
+      const interrupts = new Interrupts(guest, execution, threads, percpu);
+      const pci = new PciBridge(guest, execution, heap, interrupts, host.pci);
+      const messages = new MessageInterrupts(guest, host.interrupts, interrupts, pci);
+      const site = (): string => this.callSite();
+      const lent = new LentFrames(guest, host.memory);
+      const dma = new DmaMappings(guest, this.bank, authority, lent, site);
+      const formatter = new Formatter(guest, heap, execution);
+      const seams = new SeamInstaller(guest, counting, replaceByOwnCode(guest));
+      this.services = {
+        guest,
+        events: new EventSource<LinuxEvents>(),
+        execution,
+        heap,
+        caches: new SlabCaches(guest, heap, execution),
+        pages,
+        vmalloc: new Vmalloc(guest, pages),
+        percpu,
+        threads,
+        time,
+        work,
+        rcu,
+        async: new AsyncCalls(threads),
+        interrupts,
+        messages,
+        dma,
+        lent,
+        receivers: new Map(),
+        pci,
+        random: () => this.#random(),
+        seams,
+        jumpLabels: new JumpLabels(guest),
+        initcalls: new Initcalls(guest),
+        site,
+        format: (format, words) => formatter.words(format, words),
+        formatList: (format, list) => formatter.list(format, list),
+      };
+      this.modules = new ModuleLoader(this.services);
+      sandbox.system.ports = {
+        ...sandbox.system.ports,
+        in: (port, bytes) => pci.portRead(port, bytes),
+        out: (port, bytes, value) => pci.portWrite(port, bytes, value),
+      };
+      seams.at(exitStub, "thread exit", (call) => {
+        threads.exited(call.cpu.general32(0));
+        return SWITCHED;
+      });
+      this.#scripts = new Scripts(guest, threads, (stub, handle) => this.function(stub, handle));
+      for (const file of Object.values(SEAM_FILES)) seams.install(file(this.services));
+      for (const section of image.sections) {
+        execution.exceptions.addSection(section.name, section.address, section.size);
+      }
+      const table = image.find("__start___jump_table");
+      const tableEnd = image.find("__stop___jump_table");
+      if (table !== null && tableEnd !== null) this.services.jumpLabels.add(table, tableEnd - table);
+      work.onWork = rcu.onCallback = () => this.#wake();
+      interrupts.onEntry = () => time.show();
+      interrupts.onExit = () => this.pump();
+      interrupts.onError = (error) => this.#die(error);
+    } catch (error) {
+      // The kernel lacks something that a domain needs.
+      authority.end();
+      host.memory.releaseBank(this.bank);
+      throw error;
     }
-    const table = image.find("__start___jump_table");
-    const tableEnd = image.find("__stop___jump_table");
-    if (table !== null && tableEnd !== null) this.services.jumpLabels.add(table, tableEnd - table);
-    work.onWork = rcu.onCallback = () => this.#wake();
-    interrupts.onEntry = () => time.show();
-    interrupts.onExit = () => this.pump();
-    interrupts.onError = (error) => this.#die(error);
   }
 
   /**
@@ -298,8 +309,11 @@ export class LinuxDomain {
         reject(this.#dead);
         return;
       }
-      this.#failures.push(reject);
-      this.#scripts.start(name, steps, resolve);
+      this.#failures.add(reject);
+      this.#scripts.start(name, steps, (result: T) => {
+        this.#failures.delete(reject);
+        resolve(result);
+      });
       this.#wake();
     });
   }
@@ -314,8 +328,11 @@ export class LinuxDomain {
 
   #finished(thread: Thread): Promise<number> {
     return new Promise<number>((resolve, reject) => {
-      thread.onExit = () => resolve(thread.exit ?? 0);
-      this.#failures.push(reject);
+      this.#failures.add(reject);
+      thread.onExit = () => {
+        this.#failures.delete(reject);
+        resolve(thread.exit ?? 0);
+      };
       this.#wake();
     });
   }
@@ -399,17 +416,20 @@ export class LinuxDomain {
   }
 
   #arm(): void {
+    if (this.#dead !== null) return;
     const { time, work, threads } = this.services;
     time.arm(Math.min(work.nextDelayed, threads.nextWake));
   }
 
   #wake(): void {
-    if (this.#pumping) return;
+    if (this.#pumping || this.#dead !== null) return;
     this.services.time.arm(this.services.time.now());
   }
 
-  /** Takes everything away from the domain: its devices must be quiesced already. */
+  /** Takes everything away from the domain, its memory from the machine: its devices must be quiesced already. */
   end(why = "the domain has ended"): void {
+    if (this.#hasEnded) return;
+    this.#hasEnded = true;
     this.#dead ??= new DomainDiedError("domain-ended", why, 1);
     const { pci, dma, lent, time, interrupts, messages } = this.services;
     messages.releaseAll();
@@ -418,12 +438,21 @@ export class LinuxDomain {
     lent.endAll();
     time.stopAll();
     this.#authority.end();
+    this.#memory.releaseBank(this.bank);
+    this.#fail(this.#dead);
+    this.services.events.emit("ended", { why });
+  }
+
+  #fail(error: unknown): void {
+    const waiting = [...this.#failures];
+    this.#failures.clear();
+    for (const reject of waiting) reject(error);
   }
 
   #die(error: unknown): void {
     if (this.#dead !== null) return;
     this.#dead = error;
-    for (const reject of this.#failures.splice(0)) reject(error);
+    this.#fail(error);
     this.onDeath(error);
   }
 

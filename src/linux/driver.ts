@@ -97,16 +97,16 @@ export class LinuxDriver {
     const files = filesOf(kernel, source, before);
     const translations = new DriverTranslations(kernel, files, checks !== false);
     const access = machine.domain(source.name, slot, driverOptions);
-    const domain = new LinuxDomain(machine, image, {
-      name: source.name,
-      ...(checks === undefined ? {} : { checks }),
-      ...(driverOptions.pinBound === undefined ? {} : { pinBound: driverOptions.pinBound }),
-      translations: translations.read(),
-    });
-    access.onDeath.push((why) => domain.end(why));
-    domain.onDeath = (error) => access.kill(error instanceof Error ? error.message : String(error));
-    onDomain?.(domain);
     try {
+      const domain = new LinuxDomain(machine, image, {
+        name: source.name,
+        ...(checks === undefined ? {} : { checks }),
+        ...(driverOptions.pinBound === undefined ? {} : { pinBound: driverOptions.pinBound }),
+        translations: translations.read(),
+      });
+      access.onDeath.push((why) => domain.end(why));
+      domain.onDeath = (error) => access.kill(error instanceof Error ? error.message : String(error));
+      onDomain?.(domain);
       domain.guarded(() => {
         domain.boot((key, make) => kernel.files.derived(key, make));
         domain.scanPci([slot]);

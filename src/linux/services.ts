@@ -43,6 +43,8 @@ export interface LinuxEvents {
   memory: MemoryMisuse;
   /** Memory was asked for that the domain has not: whoever asked was told so. */
   exhausted: { readonly message: string };
+  /** The domain has ended: it holds nothing of the machine any more. */
+  ended: { readonly why: string };
 }
 
 /** What seams are made of: the parts of a domain. */

@@ -1,5 +1,5 @@
-import { expect, test } from "vitest";
-import { PAGE_SIZE } from "../util/brand.js";
+import { describe, expect, test } from "vitest";
+import { type FrameNumber, PAGE_SIZE } from "../util/brand.js";
 import { Bank, FrameState, frameAddress, frameOffset, PhysicalMemory, pagesSpanned } from "./physical-memory.js";
 
 test("a bank hands out every frame once, zeroed, and then says that it is empty", () => {
@@ -83,4 +83,53 @@ test("pages spanned counts every page that is touched", () => {
   expect(pagesSpanned(4095, 1)).toBe(1);
   expect(pagesSpanned(5 * 4096 + 4095, 4098)).toBe(3);
   expect(pagesSpanned(0, 2 ** 33)).toBe(2 ** 21);
+});
+
+describe("a bank that is released", () => {
+  const shared = new WebAssembly.Memory({ initial: 1, maximum: 1 });
+  const adopt = (memory: PhysicalMemory, frames = 2): Bank => memory.adoptBank(shared, frames * PAGE_SIZE);
+  const released = expect.objectContaining({ code: "bank-released" });
+
+  test("leaves frame numbers that are refused, and other banks as they were", () => {
+    const memory = new PhysicalMemory();
+    const ram = memory.addBank(2 * PAGE_SIZE);
+    const bank = adopt(memory);
+    const frame = (1 << 20) as FrameNumber;
+    expect(memory.bankOf(frame)).toBe(bank);
+    memory.releaseBank(bank);
+    expect(() => memory.bankOf(frame)).toThrow(released);
+    expect(() => memory.bank(1)).toThrow(released);
+    expect(() => memory.frameBytes(frame)).toThrow(released);
+    expect(() => memory.setDirty([frame])).toThrow(released);
+    expect(() => memory.releaseBank(bank)).toThrow(released);
+    expect(memory.bank(0)).toBe(ram);
+  });
+
+  test("has no pinned frames", () => {
+    const memory = new PhysicalMemory();
+    const bank = adopt(memory);
+    bank.pinCounts[1] = 2;
+    expect(() => memory.releaseBank(bank)).toThrow(/^1 frames of bank 0 are pinned/);
+    expect(memory.bank(0)).toBe(bank);
+    bank.pinCounts[1] = 0;
+    memory.releaseBank(bank);
+    expect(() => memory.bank(0)).toThrow(released);
+  });
+
+  test("gives its number away only when there is no fresh one, the oldest first", () => {
+    const memory = new PhysicalMemory();
+    const ram = memory.addBank(PAGE_SIZE);
+    for (let index = 1; index < 2048; index++) {
+      const bank = adopt(memory);
+      expect(bank.index).toBe(index);
+      if (index < 3) memory.releaseBank(bank);
+    }
+    const again = [adopt(memory, 3), adopt(memory, 3)];
+    expect(again.map(({ index }) => index)).toEqual([1, 2]);
+    expect(memory.bankOf(((1 << 20) | 2) as FrameNumber)).toBe(again[0]);
+    expect(() => adopt(memory)).toThrow(expect.objectContaining({ code: "too-many-banks" }));
+    memory.releaseBank(again[1]);
+    expect(adopt(memory).index).toBe(2);
+    expect(memory.bank(0)).toBe(ram);
+  });
 });

@@ -1,5 +1,6 @@
 import { type FrameNumber, type MachinePhysical, PAGE_MASK, PAGE_SIZE } from "../util/brand.js";
 import { EnvironmentError, KorralError } from "../util/errors.js";
+import { EventSource } from "../util/events.js";
 
 /** Frames per 4 GiB of machine-physical space: a frame number is bank × 2^20 + index. */
 export const BANK_SHIFT = 20;
@@ -152,37 +153,86 @@ function reserved(byteLength: number): WebAssembly.Memory {
   }
 }
 
+export interface MemoryEvents {
+  /** A bank is no more; its number may go to another one. */
+  released: Bank;
+}
+
 /** All banks: what machine-physical addresses and frame numbers mean. */
 export class PhysicalMemory {
-  readonly banks: Bank[] = [];
+  readonly events = new EventSource<MemoryEvents>();
+  /** By number; null in the place of a bank that was released. */
+  readonly #banks: (Bank | null)[] = [];
+  /** Numbers of banks that were released, longest ago first. */
+  readonly #released: number[] = [];
 
   /** @param byteLength bytes, rounded down to whole frames */
   addBank(byteLength: number): Bank {
-    return this.#added(new Bank(this.banks.length, byteLength));
+    return this.#added(new Bank(this.#nextIndex(), byteLength));
   }
 
-  /** Makes a bank of memory that exists, whose owner hands out its frames: a Linux domain's. */
+  /**
+   * Makes a bank of memory that exists, whose owner hands out its frames: a Linux domain's. Its counterpart is
+   * {@link releaseBank}.
+   */
   adoptBank(memory: WebAssembly.Memory, byteLength: number): Bank {
-    return this.#added(new Bank(this.banks.length, byteLength, memory));
+    return this.#added(new Bank(this.#nextIndex(), byteLength, memory));
   }
 
+  /**
+   * Takes a bank away: its frames mean nothing any more. Its number is given to another bank only when no fresh one is
+   * left, so that a frame number that outlived it is recognised for what it is.
+   * @throws KorralError, with no effect, while frames of it are pinned: nobody could release such a pin
+   */
+  releaseBank(bank: Bank): void {
+    const { index } = bank;
+    if (this.#banks[index] !== bank) throw releasedBank(index);
+    const pinned = bank.pinCounts.reduce((sum, count) => sum + (count === 0 ? 0 : 1), 0);
+    if (pinned > 0) {
+      throw new KorralError("bank-pinned", `${pinned} frames of bank ${index} are pinned: release these pins first`);
+    }
+    this.#banks[index] = null;
+    this.#released.push(index);
+    this.events.emit("released", bank);
+  }
+
+  /** @throws KorralError if it was released, or never was */
+  bank(index: number): Bank {
+    return this.#banks[index] ?? missing(index);
+  }
+
+  /** @throws KorralError if its bank was released */
   bankOf(frame: FrameNumber): Bank {
-    return this.banks[frame >>> BANK_SHIFT];
+    return this.#banks[frame >>> BANK_SHIFT] ?? missing(frame >>> BANK_SHIFT);
+  }
+
+  /** @throws KorralError if the bank of one of them was released */
+  assertThere(frames: readonly FrameNumber[]): void {
+    let bank: Bank | null = null;
+    for (let i = 0; i < frames.length; i++) {
+      if (bank === null || frames[i] >>> BANK_SHIFT !== bank.index) bank = this.bankOf(frames[i]);
+    }
   }
 
   /** The content of these frames is going to change. */
   setDirty(frames: readonly FrameNumber[]): void {
-    let bank = this.banks[0];
+    let bank: Bank | null = null;
     for (let i = 0; i < frames.length; i++) {
-      if (frames[i] >>> BANK_SHIFT !== bank.index) bank = this.bankOf(frames[i]);
+      if (bank === null || frames[i] >>> BANK_SHIFT !== bank.index) bank = this.bankOf(frames[i]);
       bank.setDirty(frames[i], true);
     }
   }
 
+  #nextIndex(): number {
+    if (this.#banks.length < MAX_BANKS) return this.#banks.length;
+    const [index] = this.#released;
+    if (index !== undefined) return index;
+    throw new KorralError("too-many-banks", `a machine has at most ${MAX_BANKS} banks: end some drivers`);
+  }
+
   #added(bank: Bank): Bank {
-    if (this.banks.length >= MAX_BANKS)
-      throw new KorralError("too-many-banks", `a machine has at most ${MAX_BANKS} banks`);
-    this.banks.push(bank);
+    if (this.#released[0] === bank.index) this.#released.shift();
+    this.#banks[bank.index] = bank;
     return bank;
   }
 
@@ -191,6 +241,14 @@ export class PhysicalMemory {
     const start = frameOffset(frame);
     return this.bankOf(frame).bytes.subarray(start, start + PAGE_SIZE);
   }
+}
+
+function missing(index: number): never {
+  throw releasedBank(index);
+}
+
+function releasedBank(index: number): KorralError {
+  return new KorralError("bank-released", `there is no bank ${index} of memory: what it was made for has ended`);
 }
 
 /** Byte offset of a frame in its bank. */

@@ -91,6 +91,38 @@ describe("counting", () => {
     expect([bank.pinCount(x), other.pinCount(y)]).toEqual([1, 1]);
   });
 
+  test("frames of a bank that was released cannot be pinned, and those of one in its place count afresh", async () => {
+    const shared = new WebAssembly.Memory({ initial: 1, maximum: 1 });
+    const adopt = (count: number): Bank => memory.adoptBank(shared, count * PAGE_SIZE);
+    const a = budget.authority("a", 8);
+    const gone = adopt(2);
+    const frame = (gone.index << 20) as FrameNumber;
+    const held = pin(a, [frame]);
+    expect(() => memory.releaseBank(gone)).toThrow(expect.objectContaining({ code: "bank-pinned" }));
+    const others = frames(7);
+    const all = pin(a, others);
+    const late = waiter(a, [frame, (frame + 1) as FrameNumber]);
+    a.unpin(held);
+    memory.releaseBank(gone);
+    const before = budget.pool(PinPool.solicited).pinned;
+    expect(() => pin(a, [others[0], frame])).toThrow(expect.objectContaining({ code: "bank-released" }));
+    await turn();
+    expect(late.error).toMatchObject({ code: "bank-released" });
+    a.unpin(all);
+    expect([before, budget.pinned, budget.waiting]).toEqual([7, 0, 0]);
+    // All other numbers are taken: the next bank gets that one.
+    while (memory.adoptBank(shared, PAGE_SIZE).index < 2047);
+    const next = adopt(4);
+    expect(next.index).toBe(gone.index);
+    const pinned = pin(
+      a,
+      [0, 1, 2, 3].map((i) => (frame + i) as FrameNumber),
+    );
+    expect(budget.pinned).toBe(4);
+    a.unpin(pinned);
+    expect(budget.pinned).toBe(0);
+  });
+
   test("a frame pinned more than 65,535 times stays pinned until the last of them ends", () => {
     const a = budget.authority("a");
     const [x] = frames(1);

@@ -1,6 +1,6 @@
 import { type FrameNumber, PAGE_SIZE } from "../util/brand.js";
 import { KorralError } from "../util/errors.js";
-import { BANK_SHIFT, FrameState, type PhysicalMemory, pagesSpanned } from "./physical-memory.js";
+import { BANK_SHIFT, type Bank, FrameState, type PhysicalMemory, pagesSpanned } from "./physical-memory.js";
 import { DmaAccess, Pin, type PinAccess } from "./pin.js";
 
 /**
@@ -50,7 +50,7 @@ const NO_COUNTS = new Uint32Array(0);
 class DistinctFrames {
   distinct = 0;
   peak = 0;
-  readonly #counts: Uint32Array[] = [];
+  readonly #counts: (Uint32Array | undefined)[] = [];
 
   constructor(
     readonly memory: PhysicalMemory,
@@ -93,12 +93,17 @@ class DistinctFrames {
     this.distinct -= removed;
   }
 
+  /** A bank is no more: no frame of it is pinned. */
+  forget(bank: number): void {
+    this.#counts[bank] = undefined;
+  }
+
   protected countsOf(bank: number): Uint32Array {
     return this.#counts[bank] ?? this.#newCounts(bank);
   }
 
   #newCounts(bank: number): Uint32Array {
-    const counts = new Uint32Array(this.memory.banks[bank].frames);
+    const counts = new Uint32Array(this.memory.bank(bank).frames);
     this.#counts[bank] = counts;
     return counts;
   }
@@ -115,7 +120,7 @@ class DistinctFrames {
 /** Counts all pins of a machine, in the frame table itself. */
 class PinnedFrames extends DistinctFrames {
   protected override countsOf(bank: number): Uint32Array {
-    return this.memory.banks[bank].pinCounts;
+    return this.memory.bank(bank).pinCounts;
   }
 }
 
@@ -169,6 +174,7 @@ export class PinBudget {
     this.bound = bound;
     this.#pools = [solicited, posted, reserved, paging].map((part) => new DistinctFrames(memory, part));
     this.#total = new PinnedFrames(memory, bound);
+    memory.events.on("released", ({ index }) => this.#forgetBank(index));
   }
 
   get pinned(): number {
@@ -237,8 +243,9 @@ export class PinBudget {
     for (let pool = 0; pool < this.#queues.length; pool++) this.settle(pool as PinPool);
   }
 
-  /** @internal */
+  /** @internal @throws KorralError, with no effect, if frames are of a bank that was released */
   count(authority: PinAuthority, pool: PinPool, frames: readonly FrameNumber[]): void {
+    this.memory.assertThere(frames);
     this.#pools[pool].add(frames);
     if (authority.limited) authority.counters[pool].add(frames);
     this.#total.add(frames);
@@ -249,10 +256,10 @@ export class PinBudget {
     this.#pools[pool].remove(frames);
     if (authority.limited) authority.counters[pool].remove(frames);
     this.#total.remove(frames);
-    let bank = this.memory.banks[0];
+    let bank: Bank | null = null;
     for (let i = 0; i < frames.length; i++) {
       const frame = frames[i];
-      if (frame >>> BANK_SHIFT !== bank.index) bank = this.memory.bankOf(frame);
+      if (bank === null || frame >>> BANK_SHIFT !== bank.index) bank = this.memory.bankOf(frame);
       if (bank.state(frame) === FrameState.dying && bank.pinCount(frame) === 0) this.onLastUnpin(frame);
     }
     this.settle(pool);
@@ -277,6 +284,21 @@ export class PinBudget {
         return;
       }
     }
+  }
+
+  #forgetBank(index: number): void {
+    for (const counters of [this.#pools, ...[...this.#authorities].map((authority) => authority.counters)]) {
+      for (const counter of counters) counter.forget(index);
+    }
+    // Requests for its frames find out when they are granted.
+    const isOf = (frame: FrameNumber): boolean => frame >>> BANK_SHIFT === index;
+    const hopeless = this.#queues.flatMap((queue) => queue.filter(({ frames }) => frames.some(isOf)));
+    for (const waiter of hopeless) {
+      const queue = this.#queues[waiter.pool];
+      queue.splice(queue.indexOf(waiter), 1);
+      waiter.grant();
+    }
+    for (let pool = 0; pool < this.#queues.length; pool++) this.settle(pool as PinPool);
   }
 
   /** @internal */

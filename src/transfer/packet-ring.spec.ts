@@ -47,7 +47,7 @@ describe("a packet ring", () => {
   test("marks the pages that it writes as changed", async () => {
     const { machine, ring } = await ringWith(4, 4096);
     ring.deliver(noise(100), 0, 100);
-    const frames = machine.memory.banks[0];
+    const frames = machine.memory.bank(0);
     let dirty = 0;
     for (let frame = 0; frame < frames.frames; frame++) if (frames.isDirty(frame as never)) dirty++;
     expect(dirty).toBe(1);

@@ -39,7 +39,7 @@ describe.skipIf(typeof kernel === "string")("what a driver may map for its devic
     if (typeof kernel === "string") return;
     rig = await LinuxRig.up(await kernel, "e1000");
     // Frames of a client, pinned for a request of its.
-    const bank = rig.machine.memory.banks[0];
+    const bank = rig.machine.memory.bank(0);
     for (let i = 0; i < 3; i++) frames.push(bank.allocate());
     pinned = rig.machine.budget.authority("client").tryPin(frames, 0, 3 * 4096, DmaAccess.both, PinPool.solicited);
     expect(pinned.live).toBe(true);

@@ -116,6 +116,11 @@ export class LinuxRig {
     return this.#driver;
   }
 
+  /** Lets go of a driver that has ended. */
+  forget(): void {
+    this.#driver = null;
+  }
+
   /** Brings the network device up and waits for its link. */
   async start(): Promise<void> {
     await this.driver.startNetwork();

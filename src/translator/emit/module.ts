@@ -35,6 +35,15 @@ export interface EmittedModule {
  */
 export let kept: object | null = null;
 
+/** Questions that come up while a module is written. */
+interface Outside {
+  slotOf: (target: GuestAddress) => number;
+  isPinned: (target: GuestAddress) => boolean;
+  isIo: (address: GuestAddress) => boolean;
+}
+
+const NOBODY: Outside = { slotOf: () => 0, isPinned: () => false, isIo: () => false };
+
 /** A region and its place in the table. */
 export interface Placed {
   readonly region: Region;
@@ -55,6 +64,28 @@ export function emitModule(
   isPinned: (target: GuestAddress) => boolean,
   likely: readonly GuestAddress[],
   options: EmitOptions,
+): EmittedModule {
+  const { onFunction, isIo = NOBODY.isIo, ...rest } = options;
+  const outside: Outside = { slotOf, isPinned, isIo };
+  const asked: Outside = {
+    slotOf: (target) => outside.slotOf(target),
+    isPinned: (target) => outside.isPinned(target),
+    isIo: (address) => outside.isIo(address),
+  };
+  try {
+    return writeModule(regions, asked, likely, { ...rest, isIo: asked.isIo }, onFunction);
+  } finally {
+    // What is kept would keep a whole sandbox otherwise.
+    Object.assign(outside, NOBODY);
+  }
+}
+
+function writeModule(
+  regions: readonly Placed[],
+  { slotOf, isPinned }: Outside,
+  likely: readonly GuestAddress[],
+  options: EmitOptions,
+  onFunction: EmitOptions["onFunction"],
 ): EmittedModule {
   const module = new ModuleAssembler();
   const resolve = module.importFunction(IMPORTS.module, IMPORTS.resolve, [], ["i32"]);
@@ -123,7 +154,7 @@ export function emitModule(
   const writers = plans.map((plan, i) => new FunctionWriter(plan, bodies[i], linkage, options));
   for (const writer of writers) writer.write();
   kept = { module, plan: plans[0], writer: writers[0] };
-  if (options.onFunction !== undefined) {
+  if (onFunction !== undefined) {
     const names = new Map([
       [resolve, "resolve"],
       [indirect.index, "indirect"],
@@ -133,7 +164,7 @@ export function emitModule(
         [entries[i], bodies[i]].map(({ index }) => [index, formatGuestAddress(entry)] as const),
       ),
     ]);
-    for (const writer of writers) options.onFunction(writer.written(names));
+    for (const writer of writers) onFunction(writer.written(names));
   }
   regions.forEach(({ slot }, i) => {
     module.element(slot, [entries[i].index]);
