@@ -15,6 +15,7 @@ import { boot, bootKey } from "./boot.js";
 import { captureBoot, restoreBoot } from "./boot-image.js";
 import { DmaMappings } from "./dma.js";
 import { Execution } from "./execution.js";
+import { ForcedThreads } from "./forced-threads.js";
 import { Formatter } from "./format.js";
 import { Guest } from "./guest.js";
 import { Heap } from "./heap.js";
@@ -213,6 +214,8 @@ export class LinuxDomain {
         return SWITCHED;
       });
       this.#scripts = new Scripts(guest, threads, (stub, handle) => this.function(stub, handle));
+      const makeStub = this.function.bind(this);
+      interrupts.forced = ForcedThreads.of(guest, { interrupts, threads, time, rcu, scripts: this.#scripts, makeStub });
       for (const file of Object.values(SEAM_FILES)) seams.install(file(this.services));
       for (const section of image.sections) {
         execution.exceptions.addSection(section.name, section.address, section.size);
@@ -399,6 +402,11 @@ export class LinuxDomain {
   /** One thing that is ready. @returns false if nothing is */
   #step(): boolean {
     const { interrupts, time, rcu, work, threads, execution } = this.services;
+    if (interrupts.forced !== null) {
+      interrupts.forced.prepare();
+      work.dispatch();
+      return threads.runNext() && !execution.busy;
+    }
     interrupts.runSoftirqs();
     const due = time.takeDue();
     if (due !== null) {

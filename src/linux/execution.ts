@@ -90,6 +90,7 @@ export class Execution {
     cpu.setGeneral(RAX, 0n);
     cpu.ripAddress = typeof target === "string" ? guest.symbol(target) : target;
     cpu.setField("df", 0n);
+    if (saved === null) cpu.setField("if", 1n);
     this.run(until);
     const result = cpu.generalAddress(RAX);
     if (saved !== null) guest.memory.bytes.set(saved, 0);

@@ -2,8 +2,10 @@ import type { InterruptLine } from "../bus/interrupts.js";
 import { EventSource } from "../util/events.js";
 import type { GuestAddress } from "../util/guest-address.js";
 import type { Execution } from "./execution.js";
+import type { ForcedThread, ForcedThreads } from "./forced-threads.js";
 import type { Guest } from "./guest.js";
 import type { Percpu } from "./percpu.js";
+import type { Script } from "./scripts.js";
 import type { Threads } from "./threads.js";
 
 const HARDIRQ = 0x1_0000;
@@ -13,6 +15,8 @@ const IN_INTERRUPT = 0x0fff_ff00;
 const IRQ_WAKE_THREAD = 2;
 const IRQ_HANDLED = 1;
 const IRQF_NO_AUTOEN = 0x0008_0000;
+/** IRQF_PERCPU, IRQF_ONESHOT, IRQF_NO_THREAD: handlers that are not forced into threads. */
+const NOT_FORCED = 0x0001_2400;
 /** Softirqs raise each other; after so many rounds the host gets its turn. */
 const MOST_ROUNDS = 64;
 
@@ -21,6 +25,8 @@ interface Action {
   readonly threadFunction: GuestAddress;
   readonly device: GuestAddress;
   readonly name: string;
+  /** It is called in a thread, where the kernel has all that can be called so. */
+  readonly forced: boolean;
 }
 
 interface Irq {
@@ -32,6 +38,12 @@ interface Irq {
   disabled: number;
   /** Threads of handlers that have not ended. */
   threads: number;
+  /** Calls handlers that are forced into a thread. */
+  forced: ForcedThread | null;
+  /** What those answered last. */
+  claimed: boolean;
+  /** The line is masked until they have answered. */
+  held: boolean;
 }
 
 export interface InterruptEvents {
@@ -46,6 +58,8 @@ export class Interrupts {
   readonly #irqs = new Map<number, Irq>();
   readonly #pendingAddress: GuestAddress;
   readonly #doSoftirq: GuestAddress;
+  /** With PREEMPT_RT. */
+  forced: ForcedThreads | null = null;
   /** Before each handler: time is shown, and so on. */
   onEntry: () => void = () => {};
   /** After handlers and softirqs: threads may be ready. */
@@ -69,7 +83,17 @@ export class Interrupts {
 
   /** Gives a line of the machine a number. */
   add(number: number, line: InterruptLine): void {
-    this.#irqs.set(number, { number, line, actions: [], detach: null, disabled: 0, threads: 0 });
+    this.#irqs.set(number, {
+      number,
+      line,
+      actions: [],
+      detach: null,
+      disabled: 0,
+      threads: 0,
+      forced: null,
+      claimed: false,
+      held: false,
+    });
   }
 
   remove(number: number): void {
@@ -78,6 +102,8 @@ export class Interrupts {
     irq.detach?.();
     // Threads that have not ended never will.
     for (; irq.threads > 0; irq.threads--) irq.line.unmask();
+    irq.forced?.end();
+    if (irq.held) irq.line.unmask();
     this.#irqs.delete(number);
   }
 
@@ -98,10 +124,12 @@ export class Interrupts {
   }
 
   /** @returns false if there is no such interrupt */
-  request(number: number, action: Action, flags: number): boolean {
+  request(number: number, action: Omit<Action, "forced">, flags: number): boolean {
     const irq = this.#irqs.get(number);
     if (irq === undefined) return false;
-    irq.actions.push(action);
+    const forced = this.forced !== null && action.handler !== 0 && (flags & NOT_FORCED) === 0;
+    irq.actions.push({ ...action, forced });
+    if (forced) irq.forced ??= this.forced?.forLine(number, () => this.#callForced(irq)) ?? null;
     if ((flags & IRQF_NO_AUTOEN) !== 0) irq.disabled++;
     this.#apply(irq);
     return true;
@@ -114,6 +142,7 @@ export class Interrupts {
     if (irq === undefined || at < 0) return false;
     irq.actions.splice(at, 1);
     if (irq.actions.length === 0) irq.disabled = 0;
+    if (!irq.actions.some(({ forced }) => forced)) irq.forced?.end();
     this.#apply(irq);
     return true;
   }
@@ -134,7 +163,12 @@ export class Interrupts {
 
   /** Whether threads of its handlers have not ended. */
   isBusy(number: number): boolean {
-    return (this.#irqs.get(number)?.threads ?? 0) > 0;
+    return (this.#irqs.get(number)?.threads ?? 0) > 0 || this.isHandling(number);
+  }
+
+  /** Whether a handler that was forced into a thread was called, and waits for something. */
+  isHandling(number: number): boolean {
+    return this.#irqs.get(number)?.forced?.busy === true;
   }
 
   get softirqsPending(): boolean {
@@ -175,9 +209,15 @@ export class Interrupts {
       this.delivered++;
       this.onEntry();
       const claimed = this.#callHandlers(irq);
-      this.runSoftirqs();
+      irq.claimed = false;
+      irq.forced?.raise();
+      if (this.forced === null) this.runSoftirqs();
       this.onExit();
-      return claimed;
+      if (irq.forced?.busy !== true) return claimed || irq.claimed;
+      // Its thread waits for something: it has the line back when it has ended.
+      irq.held = true;
+      irq.line.mask();
+      return true;
     } catch (error) {
       this.onError(error);
       return true;
@@ -191,6 +231,7 @@ export class Interrupts {
     let claimed = false;
     try {
       for (const action of [...irq.actions]) {
+        if (action.forced) continue;
         const answer =
           action.handler === 0 ? IRQ_WAKE_THREAD : execution.call(action.handler, irq.number, action.device);
         if ((answer & IRQ_WAKE_THREAD) !== 0 && action.threadFunction !== 0) this.#wakeThread(irq, action);
@@ -200,6 +241,21 @@ export class Interrupts {
       threads.preemptCount = before;
     }
     return claimed;
+  }
+
+  /** As `irq_forced_thread_fn` and its like do it. */
+  *#callForced(irq: Irq): Script<void> {
+    const { forced } = this;
+    if (forced === null) return;
+    for (const { handler, threadFunction, device } of irq.actions.filter((action) => action.forced)) {
+      let answer = yield* forced.withoutSoftirqs([handler, irq.number, device]);
+      if ((answer & IRQ_WAKE_THREAD) !== 0 && threadFunction !== 0) {
+        answer = yield [threadFunction, irq.number, device];
+      }
+      irq.claimed ||= (answer & IRQ_HANDLED) !== 0;
+    }
+    if (irq.held) irq.line.unmask();
+    irq.held = false;
   }
 
   /** The line stays masked until the thread has ended, as with IRQF_ONESHOT. */

@@ -21,6 +21,18 @@ const TASK_RUNNING = 0;
 const TASK_UNINTERRUPTIBLE = 2;
 const PF_KTHREAD = 0x0020_0000;
 const FIRST_PID = 100;
+/** What a task has only while it runs: none of it is for a copy. */
+const OF_RUNNING = [
+  "rcu_read_lock_nesting",
+  "migration_disabled",
+  "softirq_disable_cnt",
+  "saved_state",
+  "pi_blocked_on",
+  "pi_top_task",
+  "pi_waiters.rb_root.rb_node",
+  "pi_waiters.rb_leftmost",
+  "on_cpu",
+] as const;
 /** In atomic context: nothing may block. */
 const PREEMPT_COUNT_MASK = 0x7fff_ffff;
 
@@ -52,6 +64,10 @@ export class Threads {
   readonly all: Thread[] = [];
   switches = 0;
   readonly #state: Field;
+  /** With PREEMPT_RT: the state that a task has to go back to when it has a lock that it waits for. */
+  readonly #savedState: Field | null;
+  /** How many read-side critical sections of RCU a task is in, where that is counted. */
+  readonly #readers: Field | null;
   readonly #stacks: GuestAddress[] = [];
   #nextStack = FIRST_STACK;
   #nextPid = FIRST_PID;
@@ -70,6 +86,9 @@ export class Threads {
     private readonly now: () => number,
   ) {
     this.#state = guest.field("task_struct.__state");
+    const fieldOf = (path: string): Field | null => (guest.hasField(path) ? guest.field(path) : null);
+    this.#savedState = fieldOf("task_struct.saved_state");
+    this.#readers = fieldOf("task_struct.rcu_read_lock_nesting");
     this.#idleTask = guest.symbol("init_task");
     const hot = percpu.has("pcpu_hot") ? percpu.address("pcpu_hot") : null;
     this.#currentTask =
@@ -189,9 +208,21 @@ export class Threads {
   /** Wakes a thread if its state is one of `states`. @returns whether it slept */
   wake(task: GuestAddress, states: number): boolean {
     const state = this.#state.get(task);
-    if (state === TASK_RUNNING || (state & states) === 0) return false;
-    this.#state.set(task, TASK_RUNNING);
+    if ((state & states) !== 0) {
+      this.#state.set(task, TASK_RUNNING);
+      return true;
+    }
+    // It waits for a lock, and will find that it was woken when it has it.
+    const saved = this.#savedState;
+    if (saved === null || (saved.get(task) & states) === 0) return false;
+    saved.set(task, TASK_RUNNING);
     return true;
+  }
+
+  /** Whether a thread other than the running one reads what RCU protects. */
+  get hasReaders(): boolean {
+    const readers = this.#readers;
+    return readers !== null && this.all.some((thread) => thread !== this.current && (readers.get(thread.task) | 0) > 0);
   }
 
   end(thread: Thread, result: number): void {
@@ -274,6 +305,13 @@ export class Threads {
     guest.field("task_struct.pid").set(task, pid);
     guest.field("task_struct.tgid").set(task, pid);
     guest.field("task_struct.stack").set(task, stack);
+    for (const member of OF_RUNNING) {
+      const path = `task_struct.${member}`;
+      if (guest.hasField(path)) guest.field(path).set(task, 0);
+    }
+    if (guest.hasField("task_struct.cpus_ptr")) {
+      guest.field("task_struct.cpus_ptr").set(task, task + guest.offset("task_struct.cpus_mask"));
+    }
     const comm = Guest.encode(name.slice(0, 15));
     guest.setBytes((task + guest.offset("task_struct.comm")) as GuestAddress, comm);
     this.#state.set(task, TASK_RUNNING);

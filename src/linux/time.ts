@@ -25,6 +25,8 @@ export interface DueTimer {
 export class Time {
   /** Ticks a second; known once the kernel can be asked. */
   hz = 250;
+  /** The function of a timer waits for something: no other is called before it has ended. */
+  held = false;
   readonly #timers = new Map<GuestAddress, number>();
   readonly #hrtimers = new Map<GuestAddress, number>();
   readonly #alarm: Timer;
@@ -143,6 +145,13 @@ export class Time {
     if ((answer | 0) === HRTIMER_RESTART) this.startHigh(timer, this.#hrExpires.get(timer));
   }
 
+  get isDue(): boolean {
+    const now = this.now();
+    for (const at of this.#timers.values()) if (at <= now) return true;
+    for (const at of this.#hrtimers.values()) if (at <= now) return true;
+    return false;
+  }
+
   /** Takes the earliest timer that is due; null if none is. */
   takeDue(): DueTimer | null {
     const now = this.now();
@@ -169,8 +178,10 @@ export class Time {
   /** Wakes the domain when the earliest of its timers, or of `others`, is due. */
   arm(others = FOREVER): void {
     let least = others;
-    for (const at of this.#timers.values()) if (at < least) least = at;
-    for (const at of this.#hrtimers.values()) if (at < least) least = at;
+    if (!this.held) {
+      for (const at of this.#timers.values()) if (at < least) least = at;
+      for (const at of this.#hrtimers.values()) if (at < least) least = at;
+    }
     if (least === FOREVER) this.#alarm.cancel();
     else this.#alarm.arm(Math.max(0, least - this.now()));
   }

@@ -51,8 +51,15 @@ export const interruptSeams: SeamFile = ({ guest, interrupts, messages, pci, thr
       },
     ),
     seam("const void *(unsigned int, void *)", "free_irq", (c) => {
-      interrupts.free(c.int(0), c.pointer(1));
-      return 0;
+      const irq = c.int(0);
+      interrupts.free(irq, c.pointer(1));
+      if (!interrupts.isHandling(irq)) return 0;
+      threads.block(
+        () => !interrupts.isHandling(irq),
+        Number.POSITIVE_INFINITY,
+        () => 0,
+      );
+      return SWITCHED;
     }),
     seam("void (unsigned int)", "disable_irq_nosync", (c) => {
       interrupts.disable(c.int(0));

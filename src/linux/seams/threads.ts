@@ -16,7 +16,7 @@ export const threadSeams: SeamFile = ({ guest, threads, time, format }) => {
     threads.spawn(name, fn, [data], true).task;
 
   return [
-    seam("void (void)", "schedule", () => {
+    seam("void (void)", "schedule schedule_rtlock rt_mutex_schedule", () => {
       threads.block(null);
       return SWITCHED;
     }),
@@ -66,6 +66,10 @@ export const threadSeams: SeamFile = ({ guest, threads, time, format }) => {
     seam("void (struct task_struct *, unsigned int)", "kthread_bind", () => undefined),
     seam("void (struct task_struct *, long)", "set_user_nice", () => undefined),
     seam("void (struct task_struct *)", "sched_set_fifo sched_set_fifo_low", () => undefined),
+    // What such threads are for is done where there is none: the backlog of the network by softirqs.
+    seam("int (struct smp_hotplug_thread *)", "smpboot_register_percpu_thread", () => 0),
+    // Nobody overtakes anybody.
+    seam("void (struct task_struct *, struct task_struct *)", "rt_mutex_setprio", () => undefined),
     seam("void (struct task_struct *, int)", "sched_set_normal", () => undefined),
     seam(
       "int (struct task_struct *, int, const struct sched_param *)",

@@ -1,5 +1,5 @@
 import type { GuestAddress } from "../../util/guest-address.js";
-import { type Call, seam } from "../seam.js";
+import { type Call, type SeamResult, SWITCHED, seam } from "../seam.js";
 import type { SeamFile } from "../services.js";
 
 const SECOND = 1_000_000_000;
@@ -56,15 +56,31 @@ const delays: SeamFile = ({ time }) => {
   ];
 };
 
-const timers: SeamFile = ({ guest, time }) => {
+const timers: SeamFile = ({ guest, time, interrupts, threads }) => {
   const start = (c: Call): number => (time.start(c.pointer(0), c.size(1)) ? 1 : 0);
   const stop = (c: Call): number => (time.stop(c.pointer(0)) ? 1 : 0);
+  const stopHigh = (c: Call): number => (time.stopHigh(c.pointer(0)) ? 1 : 0);
   const fn = guest.field("timer_list.function");
   const shutDown = (c: Call): number => {
     const was = stop(c);
     fn.set(c.pointer(0), 0);
     return was;
   };
+  /** The same once the timer's function does not run. */
+  const afterwards =
+    (stopIt: (c: Call) => number) =>
+    (c: Call): SeamResult => {
+      const timer = c.pointer(0);
+      const was = stopIt(c);
+      const { forced } = interrupts;
+      if (forced === null || !forced.isRunning(timer)) return was;
+      threads.block(
+        () => !forced.isRunning(timer),
+        Number.POSITIVE_INFINITY,
+        () => was,
+      );
+      return SWITCHED;
+    };
   return [
     seam("int (struct timer_list *, unsigned long)", "mod_timer", start),
     seam("int (struct timer_list *, unsigned long)", "mod_timer_pending", (c) =>
@@ -83,15 +99,21 @@ const timers: SeamFile = ({ guest, time }) => {
       time.start(c.pointer(0), time.expiresOf(c.pointer(0)));
       return undefined;
     }),
-    seam("int (struct timer_list *)", "timer_delete timer_delete_sync try_to_del_timer_sync", stop),
-    seam("int (struct timer_list *)", "timer_shutdown timer_shutdown_sync", shutDown),
+    seam("int (struct timer_list *)", "timer_delete", stop),
+    seam("int (struct timer_list *)", "timer_delete_sync", afterwards(stop)),
+    seam("int (struct timer_list *)", "try_to_del_timer_sync", (c) =>
+      interrupts.forced?.isRunning(c.pointer(0)) === true ? -1 : stop(c),
+    ),
+    seam("int (struct timer_list *)", "timer_shutdown", shutDown),
+    seam("int (struct timer_list *)", "timer_shutdown_sync", afterwards(shutDown)),
     seam("void (struct hrtimer *, ktime_t, u64, enum hrtimer_mode)", "hrtimer_start_range_ns", (c) => {
       const isRelative = (c.int(3) & HRTIMER_MODE_REL) !== 0;
       time.startHigh(c.pointer(0), Math.max(0, c.size(1) + (isRelative ? time.now() : 0)));
       return undefined;
     }),
-    seam("int (struct hrtimer *)", "hrtimer_cancel hrtimer_try_to_cancel", (c) =>
-      time.stopHigh(c.pointer(0)) ? 1 : 0,
+    seam("int (struct hrtimer *)", "hrtimer_try_to_cancel", (c) =>
+      interrupts.forced?.isRunning(c.pointer(0)) === true ? -1 : stopHigh(c),
     ),
+    seam("int (struct hrtimer *)", "hrtimer_cancel", afterwards(stopHigh)),
   ];
 };

@@ -112,10 +112,14 @@ export const workSeams: SeamFile = (services) => {
         return undefined;
       },
     ),
-    seam("void (void)", "synchronize_rcu synchronize_rcu_expedited synchronize_net", () => undefined),
+    seam("void (void)", "synchronize_rcu synchronize_rcu_expedited synchronize_net", () =>
+      waitFor(() => !threads.hasReaders, 0),
+    ),
     seam("void (struct srcu_struct *)", "synchronize_srcu synchronize_srcu_expedited", () => undefined),
     seam("void (struct srcu_struct *)", "srcu_barrier", () => undefined),
     seam("void (void)", "rcu_barrier rcu_barrier_tasks", () => {
+      const { forced } = interrupts;
+      if (forced !== null && threads.current !== null) return waitFor(() => forced.isDrained, 0);
       for (let next = rcu.take(); next !== null; next = rcu.take()) interrupts.callInSoftirq(next.function, next.head);
       return undefined;
     }),
