@@ -5,7 +5,7 @@
 // usage: node scripts/module-sweep.mjs [--kernel REF] [--only REGEX] [--out FILE.jsonl] [--workers N] [--limit SECONDS]
 //          [--sample N] [--again] [--report FILE.md]
 //   --only    of paths below kernel/; the six folders of drivers unless given
-//   --sample  so many of them, the same each time
+//   --sample  so many of them, the same each time, in an order of which each part is a sample, too
 //   --again   trials that are in FILE already and did not end cleanly are carried out again
 import { fork } from "node:child_process";
 import { appendFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
@@ -24,7 +24,7 @@ const { values } = parseArgs({
     only: { type: "string", default: SIX },
     out: { type: "string", default: "module-sweep.jsonl" },
     workers: { type: "string", default: "1" },
-    limit: { type: "string", default: "60" },
+    limit: { type: "string", default: "120" },
     sample: { type: "string" },
     again: { type: "boolean", default: false },
     report: { type: "string" },
@@ -65,10 +65,7 @@ function chosen() {
   // By a hash of the name: the same modules each time, and spread over all folders.
   const weight = (name) =>
     [...name].reduce((hash, letter) => Math.imul(hash ^ letter.charCodeAt(0), 0x01000193) >>> 0, 0x811c9dc5);
-  return names
-    .sort((a, b) => weight(a) - weight(b))
-    .slice(0, Number(values.sample))
-    .sort();
+  return names.sort((a, b) => weight(a) - weight(b)).slice(0, Number(values.sample));
 }
 
 async function work() {

@@ -115,10 +115,10 @@ class ModuleTrial {
     private readonly name: string,
     private readonly slot: PciSlot | null,
     {
-      budget = 1_000_000_000,
+      budget = 300_000_000,
       life = 5_000_000_000,
       patience = 3_600_000_000_000,
-      most = 2_000_000_000,
+      most = 800_000_000,
       shared = { bytes: null },
     }: TrialOptions,
   ) {

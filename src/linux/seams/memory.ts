@@ -65,7 +65,10 @@ export const memorySeams: SeamFile = ({ guest, heap, caches, pages, vmalloc, per
 
   const fromCache = (cache: GuestAddress): number => {
     const address = orNothing(events, () => caches.allocate(cache));
-    if (address === 0) events.emit("exhausted", { message: `${site()} takes from a cache that is not there` });
+    if (address === 0) {
+      const caller = guest.sandbox.backtrace()[1]?.symbol ?? "the kernel";
+      events.emit("exhausted", { message: `${caller} takes from a cache that is not there, for ${site()}` });
+    }
     return address;
   };
 
