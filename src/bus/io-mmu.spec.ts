@@ -460,3 +460,13 @@ describe("spans", () => {
     expect(theFault().reason).toBe("out-of-bounds");
   });
 });
+
+test("a live mapping has a number of its own, where it begins", () => {
+  const [first, second] = [map(100, 5000), map(0, 10)];
+  expect(device.entryAt(first)).toBeGreaterThan(0);
+  expect(device.entryAt(second)).toBeGreaterThan(0);
+  expect(device.entryAt(second)).not.toBe(device.entryAt(first));
+  expect([first + 1, first + 4096, 0, -1, 2 ** 60].map((address) => device.entryAt(address))).toEqual([0, 0, 0, 0, 0]);
+  device.unmap(first, "probe");
+  expect(device.entryAt(first)).toBe(0);
+});

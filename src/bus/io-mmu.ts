@@ -299,6 +299,14 @@ export class IoMmuContext implements DmaPort {
     return spans;
   }
 
+  /** The live mapping that begins at an address, as a number that is its own while it lives; 0 if there is none. */
+  entryAt(address: number): number {
+    const window = this.#windowOf(address);
+    if (window === null) return 0;
+    const entry = window.entries[window.pageOf(address)];
+    return entry > 0 && window.base + this.#start[entry] === address ? entry : 0;
+  }
+
   /** The mapping, live or past, that an address belongs to. */
   recordAt(address: number): MappingRecord | null {
     const window = this.#windowOf(address);

@@ -22,6 +22,8 @@ const LENT_REFUSALS: Readonly<Record<LentRefusal, string>> = {
   direction: "lent bytes for a direction that they were not lent for",
 };
 const NOT_ALLOCATED: readonly number[] = [Shadow.unmapped, Shadow.freed, Shadow.redZone];
+/** Places of mappings that are gone, kept to be used again. */
+const MOST_SPARE = 1024;
 /** What a driver is told instead of an I/O address. */
 export const DMA_MAPPING_ERROR = -1;
 
@@ -53,6 +55,27 @@ export interface DmaMapping {
   readonly site: string;
 }
 
+/** A mapping's place, used again and again: mapping is done for every packet. */
+interface Place {
+  address: IoAddress;
+  pin: Pin;
+  frames: FrameNumber[];
+  start: GuestAddress | null;
+  length: number;
+  direction: number;
+  attributes: number;
+  kind: DmaMapping["kind"];
+  lent: LentRange | null;
+  site: string;
+}
+
+/** Mappings of one device, by their entries in its I/O MMU. */
+interface DeviceMappings {
+  readonly device: IoMmuContext;
+  readonly byEntry: (Place | null)[];
+  live: number;
+}
+
 export interface DmaStatistics {
   maps: number;
   unmaps: number;
@@ -69,7 +92,10 @@ export interface DmaStatistics {
 export class DmaMappings {
   readonly events = new EventSource<DmaEvents>();
   readonly statistics: DmaStatistics = { maps: 0, unmaps: 0, coherent: 0, refused: 0, lent: 0 };
-  readonly #mappings = new Map<IoMmuContext, Map<number, DmaMapping>>();
+  readonly #devices: DeviceMappings[] = [];
+  /** The device that was asked for last. */
+  #last: DeviceMappings | null = null;
+  readonly #spare: Place[] = [];
 
   constructor(
     private readonly guest: Guest,
@@ -83,13 +109,13 @@ export class DmaMappings {
 
   get live(): number {
     let live = 0;
-    for (const mappings of this.#mappings.values()) live += mappings.size;
+    for (const device of this.#devices) live += device.live;
     return live;
   }
 
   /** Those of a device that are left. */
   mappingsOf(device: IoMmuContext): readonly DmaMapping[] {
-    return [...(this.#mappings.get(device)?.values() ?? [])];
+    return this.#places(device);
   }
 
   /**
@@ -115,20 +141,12 @@ export class DmaMappings {
     }
     const pool =
       kind === "coherent" ? PinPool.reserved : access === DmaAccess.read ? PinPool.solicited : PinPool.posted;
+    const spare = this.#spare.pop() ?? null;
+    const frames = this.#frames(start, length, spare?.frames);
     try {
-      const pin = this.authority.tryPin(this.#frames(start, length), start & PAGE_MASK, length, access, pool);
+      const pin = this.authority.tryPin(frames, start & PAGE_MASK, length, access, pool, spare?.pin);
       const address = this.#enter(device, pin, length, access, site, bits, kind === "coherent");
-      this.#mappingsOf(device).set(address, {
-        address,
-        pin,
-        start,
-        length,
-        direction,
-        attributes,
-        kind,
-        site,
-        lent: null,
-      });
+      this.#add(device, spare, address, pin, frames, start, length, direction, attributes, kind, null, site);
       if (kind === "coherent") this.statistics.coherent++;
       else this.#give(start, length, direction, attributes);
       this.statistics.maps++;
@@ -164,9 +182,8 @@ export class DmaMappings {
       const pin = this.authority.tryPin(found.frames, found.offset, length, access, pool);
       const address = this.#enter(device, pin, length, access, site, bits, false);
       const lent = found.range;
-      const mapping = { address, pin, start: null, length, direction, attributes: 0, kind, site, lent };
       lent.mapped++;
-      this.#mappingsOf(device).set(address, mapping);
+      this.#add(device, null, address, pin, [...found.frames], null, length, direction, 0, kind, lent, site);
       this.statistics.maps++;
       this.statistics.lent++;
       return address;
@@ -175,18 +192,18 @@ export class DmaMappings {
     }
   }
 
-  /** Unmaps and releases. @returns what was mapped, null if that was a misuse */
+  /** Unmaps and releases. @returns whether anything was mapped there */
   unmap(
     device: IoMmuContext,
     address: number,
     length: number,
     direction: number,
     kind: DmaMapping["kind"] = "single",
-  ): DmaMapping | null {
-    const mapping = this.#mappings.get(device)?.get(address);
-    if (mapping === undefined) {
+  ): boolean {
+    const mapping = this.#at(device, address);
+    if (mapping === null) {
       this.#misuse(device, "dma-unmap-unknown", `unmaps ${hex(address)}, which is not mapped`, this.site());
-      return null;
+      return false;
     }
     if (mapping.kind !== kind) {
       const what = `unmaps ${hex(address)} as ${kind}, which was mapped as ${mapping.kind}`;
@@ -199,7 +216,7 @@ export class DmaMappings {
       this.#misuse(device, "dma-unmap-direction", what, this.site());
     }
     this.#release(device, mapping);
-    return mapping;
+    return true;
   }
 
   /** The bytes change hands, or a part of them. */
@@ -221,25 +238,24 @@ export class DmaMappings {
     else this.#take(start, length);
   }
 
-  /** The mapping that an I/O address lies in. */
+  /** The mapping that an I/O address lies in; to be looked at before anything is mapped or unmapped again. */
   find(device: IoMmuContext, address: number): DmaMapping | null {
-    const mappings = this.#mappings.get(device);
-    const exact = mappings?.get(address);
-    if (exact !== undefined) return exact;
+    const exact = this.#at(device, address);
+    if (exact !== null) return exact;
     const record = device.recordAt(address);
-    return record === null ? null : (mappings?.get(record.address) ?? null);
+    return record === null ? null : this.#at(device, record.address);
   }
 
   /** Takes everything of a device away, at the end of the driver: its I/O MMU entries may be gone before. */
   releaseAll(device: IoMmuContext): void {
-    for (const mapping of this.mappingsOf(device)) this.#release(device, mapping);
+    for (const place of this.#places(device)) this.#release(device, place);
   }
 
   /** A request is over, and what it lent is mapped still: no device may reach it any more. */
   #revoke(range: LentRange): void {
     const site = this.site();
-    for (const [device, mappings] of this.#mappings) {
-      for (const mapping of [...mappings.values()]) {
+    for (const { device } of this.#devices) {
+      for (const mapping of this.#places(device)) {
         if (mapping.lent !== range) continue;
         const what = `lets go of ${mapping.length} lent bytes that are mapped at ${hex(mapping.address)} still`;
         this.#misuse(device, "dma-free-mapped", what, site);
@@ -248,13 +264,68 @@ export class DmaMappings {
     }
   }
 
-  #release(device: IoMmuContext, { address, pin, start, length, kind, lent }: DmaMapping): void {
-    this.#mappings.get(device)?.delete(address);
+  /** The mapping that begins at an address. */
+  #at(device: IoMmuContext, address: number): Place | null {
+    const mappings = this.#mappingsOf(device);
+    const place = mappings.byEntry[device.entryAt(address)] ?? null;
+    if (place !== null && place.address === address) return place;
+    // The I/O MMU may have been emptied already.
+    return mappings.byEntry.find((other) => other?.address === address) ?? null;
+  }
+
+  #places(device: IoMmuContext): Place[] {
+    return this.#mappingsOf(device).byEntry.filter((place) => place !== null);
+  }
+
+  #add(
+    device: IoMmuContext,
+    spare: Place | null,
+    address: IoAddress,
+    pin: Pin,
+    frames: FrameNumber[],
+    start: GuestAddress | null,
+    length: number,
+    direction: number,
+    attributes: number,
+    kind: DmaMapping["kind"],
+    lent: LentRange | null,
+    site: string,
+  ): void {
+    let place = spare;
+    if (place === null) {
+      place = { address, pin, frames, start, length, direction, attributes, kind, lent, site };
+    } else {
+      place.address = address;
+      place.pin = pin;
+      place.frames = frames;
+      place.start = start;
+      place.length = length;
+      place.direction = direction;
+      place.attributes = attributes;
+      place.kind = kind;
+      place.lent = lent;
+      place.site = site;
+    }
+    const mappings = this.#mappingsOf(device);
+    const entry = device.entryAt(address);
+    while (mappings.byEntry.length <= entry) mappings.byEntry.push(null);
+    mappings.byEntry[entry] = place;
+    mappings.live++;
+  }
+
+  #release(device: IoMmuContext, place: Place): void {
+    const { address, pin, start, length, kind, lent } = place;
+    const mappings = this.#mappingsOf(device);
+    const entry = device.entryAt(address);
+    const at = mappings.byEntry[entry] === place ? entry : mappings.byEntry.indexOf(place);
+    mappings.byEntry[at] = null;
+    mappings.live--;
     if (device.live > 0) device.unmap(address, "the driver");
     if (lent !== null) lent.mapped--;
     this.authority.unpin(pin);
     if (kind !== "coherent" && start !== null) this.#take(start, length);
     this.statistics.unmaps++;
+    if (lent === null && this.#spare.length < MOST_SPARE) this.#spare.push(place);
   }
 
   #refused(device: IoMmuContext, error: unknown, site: string): number {
@@ -292,21 +363,24 @@ export class DmaMappings {
     if (length > 0) this.guest.memory.setShadow(start, length, Shadow.accessible);
   }
 
-  #mappingsOf(device: IoMmuContext): Map<number, DmaMapping> {
-    let mappings = this.#mappings.get(device);
+  #mappingsOf(device: IoMmuContext): DeviceMappings {
+    if (this.#last !== null && this.#last.device === device) return this.#last;
+    let mappings = this.#devices.find((other) => other.device === device);
     if (mappings === undefined) {
-      mappings = new Map();
-      this.#mappings.set(device, mappings);
+      mappings = { device, byEntry: [null], live: 0 };
+      this.#devices.push(mappings);
     }
+    this.#last = mappings;
     return mappings;
   }
 
-  #frames(start: GuestAddress, length: number): FrameNumber[] {
+  /** @param into an array of a mapping that is gone */
+  #frames(start: GuestAddress, length: number, into: FrameNumber[] = []): FrameNumber[] {
     const first = this.guest.memory.offset(start) >>> PAGE_SHIFT;
     const count = pagesSpanned(start & PAGE_MASK, length);
-    const frames = new Array<FrameNumber>(count);
-    for (let i = 0; i < count; i++) frames[i] = ((this.bank.index << BANK_SHIFT) | (first + i)) as FrameNumber;
-    return frames;
+    if (into.length > count) into.length = count;
+    for (let i = 0; i < count; i++) into[i] = ((this.bank.index << BANK_SHIFT) | (first + i)) as FrameNumber;
+    return into;
   }
 
   /** Memory of the domain that something has allocated, as far as its first and last byte tell. */

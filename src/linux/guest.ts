@@ -176,7 +176,7 @@ export class Guest {
   fill(address: GuestAddress, length: number, value: number): void {
     const at = this.offsetOf(address, length);
     this.#touch(at, address, length);
-    this.memory.bytes.fill(value, at, at + length);
+    this.memory.sweep.fill(at, at + length, value);
   }
 
   /** A NUL-terminated text. */

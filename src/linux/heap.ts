@@ -85,8 +85,9 @@ export class Heap {
   readonly #sizes: Int32Array;
   /** Bytes of the slot that begins there. */
   readonly #slots: Int32Array;
-  /** Free places by slot size. */
-  readonly #free = new Map<number, Queue>();
+  /** Free places by slot size in granules; of large ones, by size. */
+  readonly #free: (Queue | undefined)[] = [];
+  readonly #freeLarge = new Map<number, Queue>();
   /** What is left of a chunk, by slot size. */
   readonly #open = new Map<number, { at: number; end: number }>();
 
@@ -112,7 +113,7 @@ export class Heap {
   allocate(size: number): GuestAddress {
     if (!(size >= 0 && size < 2 ** 30)) throw this.#exhausted(size);
     const slot = slotFor(size);
-    const free = this.#free.get(slot);
+    const free = this.#freeOf(slot);
     const address = (free !== undefined && free.length > QUARANTINE ? free.shift() : this.#fresh(slot)) as GuestAddress;
     const granule = (address - this.start) / GRANULE;
     this.#sizes[granule] = Math.max(1, size);
@@ -122,9 +123,9 @@ export class Heap {
     const { memory } = this.guest;
     const at = memory.offset(address);
     memory.onShadowChange?.(at >>> 12, (at + slot - 1) >>> 12);
-    memory.bytes.fill(Shadow.accessible, at + SHADOW, at + SHADOW + size);
-    memory.bytes.fill(Shadow.redZone, at + SHADOW + size, at + SHADOW + slot);
-    memory.bytes.fill(0, at, at + size);
+    memory.sweep.fill(at + SHADOW, at + SHADOW + size, Shadow.accessible);
+    memory.sweep.fill(at + SHADOW + size, at + SHADOW + slot, Shadow.redZone);
+    memory.sweep.fill(at, at + size, 0);
     this.observer?.allocated(address, size);
     return address;
   }
@@ -143,14 +144,23 @@ export class Heap {
     const { memory } = this.guest;
     const at = memory.offset(address);
     memory.onShadowChange?.(at >>> 12, (at + slot - 1) >>> 12);
-    memory.bytes.fill(Shadow.freed, at + SHADOW, at + SHADOW + slot);
-    let free = this.#free.get(slot);
-    if (free === undefined) {
-      free = new Queue();
-      this.#free.set(slot, free);
-    }
-    free.push(address);
+    memory.sweep.fill(at + SHADOW, at + SHADOW + slot, Shadow.freed);
+    (this.#freeOf(slot) ?? this.#newFree(slot)).push(address);
     return null;
+  }
+
+  #freeOf(slot: number): Queue | undefined {
+    return slot <= LARGEST_SMALL ? this.#free[slot / GRANULE] : this.#freeLarge.get(slot);
+  }
+
+  #newFree(slot: number): Queue {
+    const queue = new Queue();
+    if (slot > LARGEST_SMALL) this.#freeLarge.set(slot, queue);
+    else {
+      while (this.#free.length <= slot / GRANULE) this.#free.push(undefined);
+      this.#free[slot / GRANULE] = queue;
+    }
+    return queue;
   }
 
   owns(address: GuestAddress): boolean {
@@ -182,7 +192,12 @@ export class Heap {
       next: this.#next,
       live: this.live,
       liveBytes: this.liveBytes,
-      free: [...this.#free].map(([slot, queue]) => [slot, queue.all]),
+      free: [
+        ...this.#free.flatMap((queue, granules) =>
+          queue === undefined ? [] : [[granules * GRANULE, queue.all] as const],
+        ),
+        ...[...this.#freeLarge].map(([slot, queue]) => [slot, queue.all] as const),
+      ],
       open: [...this.#open].map(([slot, { at, end }]) => [slot, at, end]),
     };
   }
@@ -200,9 +215,8 @@ export class Heap {
     this.#sizes.set(sizes);
     this.#slots.set(slots);
     for (const [slot, items] of state.free) {
-      const queue = new Queue();
+      const queue = this.#newFree(slot);
       for (const item of items) queue.push(item);
-      this.#free.set(slot, queue);
     }
     for (const [slot, at, end] of state.open) this.#open.set(slot, { at, end });
   }

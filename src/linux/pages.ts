@@ -120,7 +120,7 @@ export class PageAllocator {
     const bytes = PAGE << order;
     guest.memory.setShadow(block.address, bytes, Shadow.accessible);
     const at = guest.memory.offset(block.address);
-    guest.memory.bytes.fill(0, at, at + bytes);
+    guest.memory.sweep.fill(at, at + bytes, 0);
     const page = this.pageOf(block.address);
     this.#describe(page, order, compound && order > 0);
     this.#live.set(page, block);
@@ -139,7 +139,7 @@ export class PageAllocator {
     this.#refcount.set(page, 0);
     const at = this.guest.memory.offset(block.address);
     this.guest.memory.onShadowChange?.(at >>> PAGE_SHIFT, (at + (PAGE << block.order) - 1) >>> PAGE_SHIFT);
-    this.guest.memory.bytes.fill(Shadow.freed, at + SHADOW, at + SHADOW + (PAGE << block.order));
+    this.guest.memory.sweep.fill(at + SHADOW, at + SHADOW + (PAGE << block.order), Shadow.freed);
     this.#free[block.order].push(block);
     return true;
   }

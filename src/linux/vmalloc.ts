@@ -35,7 +35,7 @@ export class Vmalloc {
     const { memory } = this.guest;
     memory.setShadow(address, bytes, Shadow.accessible);
     const at = memory.offset(address);
-    memory.bytes.fill(0, at, at + bytes);
+    memory.sweep.fill(at, at + bytes, 0);
     return address;
   }
 

@@ -535,3 +535,23 @@ describe("end of an authority", () => {
     budget.withdraw(list[0]);
   });
 });
+
+test("a released pin can be used again, a live one or another's cannot", () => {
+  const authority = budget.authority("one");
+  const first = pin(authority, frames(2));
+  const [frame] = frames(1);
+  const beside = authority.tryPin([frame], 5, 10, DmaAccess.read, PinPool.solicited, first);
+  expect(beside).not.toBe(first);
+  authority.unpin(first);
+  const asked = vi.fn();
+  first.onWithdraw = asked;
+  const again = authority.tryPin([frame], 7, 20, DmaAccess.write, PinPool.posted, first);
+  expect(again).toBe(first);
+  expect(again).toMatchObject({ live: true, frames: [frame], offset: 7, length: 20, pool: PinPool.posted });
+  expect([budget.pinned, budget.pool(PinPool.posted).pinned, bank.pinCount(frame)]).toEqual([1, 1, 2]);
+  authority.withdraw(frame);
+  expect(asked).not.toHaveBeenCalled();
+  authority.unpin(again);
+  const other = budget.authority("other");
+  expect(other.tryPin([frame], 0, 1, DmaAccess.read, PinPool.solicited, again)).not.toBe(again);
+});

@@ -353,12 +353,20 @@ export class PinAuthority {
    * Pins at once or not at all: for callers that cannot wait (a DMA mapping call).
    * @param frames one a page, in order of the transfer; may repeat
    * @param offset of the first byte in the first frame
+   * @param released a pin of this authority that the caller has released and nobody else knows of: it is used again
    * @throws PinBoundError, PinBusyError, PinAuthorityEndedError; KorralError if frames and extent do not agree
    */
-  tryPin(frames: readonly FrameNumber[], offset: number, length: number, access: PinAccess, pool: PinPool): Pin {
+  tryPin(
+    frames: readonly FrameNumber[],
+    offset: number,
+    length: number,
+    access: PinAccess,
+    pool: PinPool,
+    released: Pin | null = null,
+  ): Pin {
     const distinct = this.#admissible(frames, offset, length, pool);
     if (!this.budget.mayAdmit(this, pool, distinct)) throw new PinBusyError();
-    return this.#pin(frames, distinct, offset, length, access, pool);
+    return this.#pin(frames, distinct, offset, length, access, pool, released);
   }
 
   /**
@@ -453,11 +461,17 @@ export class PinAuthority {
     length: number,
     access: PinAccess,
     pool: PinPool,
+    released: Pin | null = null,
   ): Pin {
     this.budget.count(this, pool, distinct);
     // A device's write goes past every page table: the frames count as changed from the moment it may happen.
     if ((access & DmaAccess.write) !== 0) this.budget.memory.setDirty(distinct);
-    const pin = new Pin(this, pool, frames, distinct, offset, length, access);
+    let pin = released;
+    if (pin === null || pin.live || pin.authority !== this) {
+      pin = new Pin(this, pool, frames, distinct, offset, length, access);
+    } else {
+      pin.renew(pool, frames, distinct, offset, length, access);
+    }
     pin.place = this.#pins.push(pin) - 1;
     return pin;
   }

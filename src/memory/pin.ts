@@ -6,6 +6,8 @@ export const DmaAccess = { read: 1, write: 2, both: 3 } as const;
 /** `read`: the device reads (memory → device); `write`: the device writes (device → memory). */
 export type PinAccess = (typeof DmaAccess)[keyof typeof DmaAccess];
 
+type Renewable = { -readonly [K in keyof Pin]: Pin[K] };
+
 /**
  * Frames held in place for I/O. Made and released by its {@link PinAuthority} only; a frame stays pinned while any pin
  * of it lives, and the I/O MMU maps nothing but live pins.
@@ -32,6 +34,20 @@ export class Pin {
     readonly access: PinAccess,
   ) {}
 
+  /** @internal A released pin that nobody else knows of becomes a new one. */
+  renew(
+    pool: PinPool,
+    frames: readonly FrameNumber[],
+    distinct: readonly FrameNumber[],
+    offset: number,
+    length: number,
+    access: PinAccess,
+  ): void {
+    become(this, pool, frames, distinct, offset, length, access);
+    this.#onWithdraw = null;
+    this.#withdrawn = false;
+  }
+
   /**
    * Set for pins of idle buffers: called, once, when a frame's object is to be destroyed (at once if it is being
    * destroyed already); leads to the unpin.
@@ -48,4 +64,22 @@ export class Pin {
     this.#onWithdraw = null;
     if (this.live) ask?.(this);
   }
+}
+
+function become(
+  pin: Renewable,
+  pool: PinPool,
+  frames: readonly FrameNumber[],
+  distinct: readonly FrameNumber[],
+  offset: number,
+  length: number,
+  access: PinAccess,
+): void {
+  pin.live = true;
+  pin.pool = pool;
+  pin.frames = frames;
+  pin.distinct = distinct;
+  pin.offset = offset;
+  pin.length = length;
+  pin.access = access;
 }

@@ -131,7 +131,7 @@ export class GuestMemory implements MemoryPort {
     }
     this.setShadow(address, size, Shadow.unmapped);
     const at = wasmOffset(this.space, address);
-    this.bytes.fill(0, at, at + size);
+    this.sweep.fill(at, at + size, 0);
   }
 
   protect(address: GuestAddress, size: number, protection: Protection): void {
@@ -301,7 +301,7 @@ export class GuestMemory implements MemoryPort {
     const first = this.page(address);
     const last = this.page((address + size - 1) as GuestAddress);
     this.onShadowChange?.(first, last);
-    this.bytes.fill(shadow, at, at + size);
+    this.sweep.fill(at, at + size, shadow);
     if (shadow !== Shadow.accessible) return;
     for (let page = first; page <= last; page++) if (this.#watched.has(page)) this.#turn(page, shadow, Shadow.watched);
   }
