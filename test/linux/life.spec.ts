@@ -6,10 +6,11 @@ const PHYSICAL = ["e1000", "8139cp", "8139too", "pcnet32"];
 const VIRTUAL = ["virtio_net", "virtio_net on virtio-net-pci,packed=off", "virtio_net on virtio-net-pci,mrg_rxbuf=off"];
 const KERNELS = [
   { series: "6.1", flavour: "amd64", drivers: [...PHYSICAL, ...VIRTUAL] },
-
   { series: "6.1", flavour: "cloud-amd64", drivers: ["virtio_net"] },
+  { series: "6.1", flavour: "rt-amd64", drivers: [...PHYSICAL, "virtio_net"] },
   { series: "6.12", flavour: "amd64", drivers: [...PHYSICAL, ...VIRTUAL] },
   { series: "6.12", flavour: "cloud-amd64", drivers: ["virtio_net"] },
+  { series: "6.12", flavour: "rt-amd64", drivers: [...PHYSICAL, "virtio_net"] },
 ];
 const FRAMES = 120;
 /** `NAPI_SKB_CACHE_SIZE`. */
