@@ -1,10 +1,15 @@
 #!/usr/bin/env node
-import { existsSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 
-const built = new URL("../dist/cli/main.js", import.meta.url);
+const file = (name) => new URL(`../dist/${name}`, import.meta.url);
+const built = file("cli/main.js");
 if (!existsSync(built)) {
   process.stderr.write("korral: not built yet; run `npm run build` (`npm ci` does it too)\n");
   process.exit(6);
 }
-const { main } = await import(built.href);
+// The compiler alone may have run since the bundle was made.
+const changed = (name) => statSync(file(name), { throwIfNoEntry: false })?.mtimeMs ?? 0;
+const bundle = "cli/bundle.js";
+const isCurrent = existsSync(file(bundle)) && changed(bundle) >= changed(".tsbuildinfo");
+const { main } = await import(isCurrent ? file(bundle).href : built.href);
 process.exitCode = await main(process.argv.slice(2));
