@@ -1,26 +1,20 @@
 import type { Command } from "commander";
-import { FindingCollector } from "../findings/collector.js";
+import { type Finding, FindingCollector } from "../findings/collector.js";
+import type { LinuxDomain } from "../linux/domain.js";
 import { LinuxDriver } from "../linux/driver.js";
 import { Machine } from "../machine.js";
+import { GuestFailure } from "../translator/sandbox.js";
 import { ExitStatus, KorralError, UsageError } from "../util/errors.js";
-import {
-  type ClientSpec,
-  Clients,
-  checkNames,
-  checkOutputs,
-  clientFigures,
-  clientFiles,
-  describeClient,
-  parseClient,
-} from "./client.js";
+import { type ClientSpec, Clients, checkNames, checkOutputs, clientFiles, parseClient } from "./client.js";
 import { parseDuration } from "./duration.js";
 import { takeInterrupt } from "./interrupt.js";
 import { KERNEL_HELP, KERNEL_OPTION, kernelFor } from "./kernel-module.js";
-import { filesOf, isInteractive, type NetdevSpec, openNetdev, parseNetdev } from "./netdev.js";
-import { bold, stderr, stdout } from "./output.js";
+import { filesOf, isInteractive, type Netdev, type NetdevSpec, openNetdev, parseNetdev } from "./netdev.js";
+import { stderr, stdout } from "./output.js";
 import { printable } from "./printable.js";
 import { busModules, type DeviceChoice, modelFor, parseDevice } from "./run/models.js";
 import { play } from "./run/play.js";
+import { documentOf, NOTHING_YET, type Progress, textOf } from "./run/report.js";
 import { driverFor, parseParameters } from "./run/source.js";
 import { StatusLine } from "./run/status.js";
 
@@ -60,7 +54,7 @@ export function addRun(program: Command): void {
     .option("--checks <on|off>", "check every access of the driver to memory", "on")
     .option("--json", "print one JSON document")
     .action(async (driver: string, parameters: string[], options: RunOptions) => {
-      const status = await run(driver, parameters, options);
+      const status = await new Run(driver, options).run(parameters);
       if (status !== ExitStatus.fine) throw new RunEnded(status);
     });
 }
@@ -74,54 +68,104 @@ export class RunEnded extends Error {
 
 const WHOLE = /^\d{1,9}$/;
 
-async function run(given: string, params: readonly string[], options: RunOptions): Promise<ExitStatus> {
-  const plan = planOf(given, params, options);
-  const started = performance.now();
-  const kernel = await kernelFor(options.kernel);
-  const driver = driverFor(given, kernel);
-  const choice = plan.device ?? modelFor(driver.source.name, driver.aliases);
-  await using machine = await Machine.create({
-    memory: options.memory,
-    seed: plan.seed,
-    ...(plan.pinBound === null ? {} : { pinBudget: plan.pinBound }),
-    ...(isInteractive(plan.netdev) ? { realTime: () => performance.now() * 1e6 } : {}),
-  });
-  const collector = new FindingCollector(machine);
-  collector.onFinding = ({ rule, message, symbol, module }) => {
-    const where = symbol === null ? "" : ` (${symbol}${module === null ? "" : ` [${module}]`})`;
-    stderr(`${printable(`finding ${rule}: ${message}${where}`)}\n`);
-  };
-  const netdev = await openNetdev(machine, plan.netdev, plan.inputs);
-  const status = new StatusLine(options.json !== true && process.stderr.isTTY === true);
-  let stop: () => void = () => {};
-  const asked = new Promise<void>((resolve) => {
-    stop = resolve;
-  });
-  const forget = takeInterrupt(() => {
-    machine.loop.wake();
-    stop();
-  });
-  try {
-    const slot = machine.plug(choice.model, choice.make(netdev));
-    const loaded = await LinuxDriver.load(machine, kernel, driver.source, slot, {
-      parameters: plan.parameters,
-      checks: plan.checks,
-      before: busModules(kernel, choice, driver.aliases),
-      onDomain: (domain) => {
-        collector.watch(domain);
-        domain.services.events.on("console", ({ time, text }) => {
-          status.clear();
-          stderr(`[${(time / 1e9).toFixed(6).padStart(12)}] ${printable(text)}\n`);
-        });
-      },
+/** One run, and what it has come to. */
+class Run {
+  readonly #started = performance.now();
+  readonly #isJson: boolean;
+  readonly #status: StatusLine;
+  #progress: Progress;
+  #loaded: LinuxDriver | null = null;
+  #isReported = false;
+
+  constructor(
+    private readonly given: string,
+    private readonly options: RunOptions,
+  ) {
+    this.#isJson = options.json === true;
+    this.#status = new StatusLine(!this.#isJson && process.stderr.isTTY === true);
+    this.#progress = { ...NOTHING_YET, driver: given };
+  }
+
+  /** @throws whatever it ends with; with `--json` there is a document all the same */
+  async run(parameters: readonly string[]): Promise<ExitStatus> {
+    try {
+      return await this.#run(planOf(this.given, parameters, this.options));
+    } catch (error) {
+      if (this.#isJson && !this.#isReported) this.#document(error);
+      throw error;
+    }
+  }
+
+  async #run(plan: Plan): Promise<ExitStatus> {
+    const kernel = await kernelFor(this.options.kernel);
+    this.#know({ kernel: kernel.release });
+    const driver = driverFor(this.given, kernel);
+    this.#know({ driver: driver.source.name });
+    const choice = plan.device ?? modelFor(driver.source.name, driver.aliases);
+    this.#know({ device: choice.model });
+    const before = busModules(kernel, choice, driver.aliases);
+    const { parameters } = plan;
+    // Before any output is opened, or the kernel says anything.
+    const prepared = LinuxDriver.prepare(kernel, driver.source, { parameters, before });
+    await using machine = await Machine.create({
+      memory: this.options.memory,
+      seed: plan.seed,
+      ...(plan.pinBound === null ? {} : { pinBudget: plan.pinBound }),
+      ...(isInteractive(plan.netdev) ? { realTime: () => performance.now() * 1e6 } : {}),
     });
+    const collector = new FindingCollector(machine);
+    collector.onFinding = tellFinding;
+    this.#know({ machine, collector });
+    const netdev = await openNetdev(machine, plan.netdev, plan.inputs);
+    this.#know({ netdev });
+    let stop: () => void = () => {};
+    const asked = new Promise<void>((resolve) => {
+      stop = resolve;
+    });
+    const forget = takeInterrupt(() => {
+      machine.loop.wake();
+      stop();
+    });
+    try {
+      const slot = machine.plug(choice.model, choice.make(netdev));
+      const loaded = await LinuxDriver.load(machine, kernel, driver.source, slot, {
+        parameters,
+        checks: plan.checks,
+        before,
+        prepared,
+        onDomain: (domain) => this.#listen(domain, collector),
+      });
+      this.#loaded = loaded;
+      return await this.#drive(plan, machine, collector, netdev, loaded, asked);
+    } catch (error) {
+      await this.#failed(error, collector);
+      throw error;
+    } finally {
+      forget();
+      this.#status.end();
+      await netdev.close();
+    }
+  }
+
+  /** Brings the network up, lets frames come and go, unloads the driver and tells. */
+  async #drive(
+    plan: Plan,
+    machine: Machine,
+    collector: FindingCollector,
+    netdev: Netdev,
+    loaded: LinuxDriver,
+    asked: Promise<void>,
+  ): Promise<ExitStatus> {
+    const { domain } = loaded;
     const network = await loaded.startNetwork();
+    this.#know({ network });
     // At the other end of a socket there may be nobody yet.
     const linkUp = isInteractive(plan.netdev) ? network.device.linkUp : await loaded.link();
-    const linkMilliseconds = performance.now() - started;
+    this.#know({ link: linkUp, linkMilliseconds: performance.now() - this.#started });
     const clients = await Clients.open(machine, loaded.access.endpoint, plan.clients, plan.inputs);
-    status.show(() => {
-      const { dma } = loaded.domain.services;
+    this.#know({ clients });
+    this.#status.show(() => {
+      const { dma } = domain.services;
       const { pinned, bound } = machine.budget;
       return `${network.device.received} received, ${network.device.sent} sent, ${dma.statistics.maps} maps (${dma.live} live), ${pinned} of ${bound} frames pinned, ${network.dropped} dropped, ${collector.findings.length} findings`;
     });
@@ -130,53 +174,65 @@ async function run(given: string, params: readonly string[], options: RunOptions
       await clients.close();
     } catch (error) {
       // What the driver died of says more than what its clients hear of it.
-      if (loaded.domain.dead === null) throw error;
+      if (domain.dead === null) throw error;
     }
-    status.end();
-    const linkAtEnd = network.device.linkUp;
-    const failed = loaded.domain.dead;
-    if (failed !== null) collector.failure(failed, loaded.domain);
-    const left = failed === null ? await loaded.unload() : loaded.leftovers();
-    const { services } = loaded.domain;
-    const report = {
-      driver: driver.source.name,
-      kernel: kernel.release,
-      device: choice.model,
-      link: linkUp || linkAtEnd,
-      rx: { packets: network.device.received, bytes: network.device.receivedBytes },
-      tx: { packets: netdev.figures.fromAdapter.frames, bytes: netdev.figures.fromAdapter.bytes },
-      reads: services.pci.reads,
-      writes: services.pci.writes,
-      dma: {
-        maps: services.dma.statistics.maps,
-        unmaps: services.dma.statistics.unmaps,
-        live: services.dma.live,
-        lent: services.dma.statistics.lent,
-        refused: services.dma.statistics.refused,
-        pinnedPeak: machine.budget.peak,
-        pinBound: machine.budget.bound,
-      },
-      left,
-      dropped: network.dropped,
-      sent: { copied: network.device.copied, zeroCopy: network.device.zeroCopy },
-      clients: clients.clients.map((client, i) => clientFigures(plan.clients[i], client)),
-      netdev: netdev.figures,
-      findings: collector.findings,
-      linkMilliseconds: Math.round(linkMilliseconds),
-      elapsed: Math.round(performance.now() - started),
-      machineTime: machine.clock.now(),
-      instructions: loaded.domain.sandbox.runtime.executed,
-    };
-    if (options.json === true) stdout(`${JSON.stringify(report)}\n`);
-    else stdout(textOf(report, plan.clients, clients));
+    this.#status.end();
+    this.#know({ link: linkUp || network.device.linkUp });
+    const diedOf = domain.dead;
+    if (diedOf !== null) collector.failure(diedOf, domain);
+    const left = diedOf === null ? await loaded.unload() : loaded.leftovers();
+    this.#know({ left });
+    if (this.#isJson) this.#document(diedOf ?? netdev.error);
+    else {
+      this.#know({ elapsed: performance.now() - this.#started });
+      const ended = { machine, collector, netdev, domain, network, clients, specs: plan.clients, left };
+      stdout(textOf(this.#progress, ended));
+    }
     if (netdev.error !== null) throw netdev.error;
-    if (failed !== null && !(failed instanceof KorralError)) throw failed;
+    if (diedOf !== null && !(diedOf instanceof KorralError)) throw diedOf;
     return collector.findings.length > 0 ? ExitStatus.findings : ExitStatus.fine;
-  } finally {
-    forget();
-    status.end();
-    await netdev.close();
   }
+
+  #listen(domain: LinuxDomain, collector: FindingCollector): void {
+    this.#know({ domain });
+    collector.watch(domain);
+    domain.services.events.on("console", ({ time, text }) => {
+      this.#status.clear();
+      stderr(`[${(time / 1e9).toFixed(6).padStart(12)}] ${printable(text)}\n`);
+    });
+  }
+
+  /** The driver goes in order if it still can; if not, what it died of is a finding. */
+  async #failed(error: unknown, collector: FindingCollector): Promise<void> {
+    const { domain } = this.#progress;
+    if (domain === null) return;
+    if (domain.dead === null && this.#loaded !== null) {
+      try {
+        this.#know({ left: await this.#loaded.unload() });
+      } catch {
+        // The first error says more.
+      }
+    }
+    if (!(error instanceof GuestFailure)) return;
+    // It is told once: as the error.
+    collector.onFinding = () => {};
+    collector.failure(error, domain);
+  }
+
+  #know(more: Partial<Progress>): void {
+    this.#progress = { ...this.#progress, ...more };
+  }
+
+  #document(error: unknown): void {
+    this.#isReported = true;
+    this.#know({ elapsed: performance.now() - this.#started });
+    stdout(`${JSON.stringify(documentOf(this.#progress, error))}\n`);
+  }
+}
+
+function tellFinding({ rule, message, symbol, module }: Finding): void {
+  const where = symbol === null ? "" : ` (${symbol}${module === null ? "" : ` [${module}]`})`;
+  stderr(`${printable(`finding ${rule}: ${message}${where}`)}\n`);
 }
 
 interface Plan {
@@ -237,47 +293,6 @@ function planOf(given: string, params: readonly string[], options: RunOptions): 
 function wholeNumber(option: string, text: string): number {
   if (WHOLE.test(text)) return Number(text);
   throw new UsageError(`run: ${option} ${text}: it must be a whole number from 0 to 999999999`);
-}
-
-interface Report {
-  readonly driver: string;
-  readonly kernel: string;
-  readonly device: string;
-  readonly link: boolean;
-  readonly rx: { readonly packets: number; readonly bytes: number };
-  readonly tx: { readonly packets: number; readonly bytes: number };
-  readonly dma: {
-    readonly maps: number;
-    readonly unmaps: number;
-    readonly live: number;
-    readonly lent: number;
-    readonly pinnedPeak: number;
-    readonly pinBound: number;
-  };
-  readonly sent: { readonly copied: number; readonly zeroCopy: number };
-  readonly left: object;
-  readonly dropped: number;
-  readonly findings: FindingCollector["findings"];
-  readonly linkMilliseconds: number;
-  readonly elapsed: number;
-}
-
-function textOf(report: Report, specs: readonly ClientSpec[], clients: Clients): string {
-  const { rx, tx, dma, sent } = report;
-  const lines = [
-    `${bold(report.driver)} of ${report.kernel} on ${report.device}: link ${report.link ? "up" : "down"} after ${report.linkMilliseconds} ms`,
-    `  received ${rx.packets} frames (${rx.bytes} bytes), sent ${tx.packets} (${tx.bytes} bytes): ${sent.zeroCopy} from where they lay, ${sent.copied} copied; ${report.dropped} dropped`,
-    `  DMA: ${dma.maps} maps (${dma.lent} of clients' memory), ${dma.unmaps} unmaps, ${dma.live} live; at most ${dma.pinnedPeak} of ${dma.pinBound} frames pinned`,
-    `  left behind: ${leftText(report.left)}`,
-    ...specs.flatMap((spec, i) => describeClient(spec, clients.clients[i]).map((line) => `  ${line}`)),
-    `  ${report.findings.length} findings; ${report.elapsed} ms`,
-  ];
-  return `${lines.join("\n")}\n`;
-}
-
-function leftText(left: object): string {
-  const some = Object.entries(left).filter(([, count]) => count !== 0);
-  return some.length === 0 ? "nothing" : some.map(([what, count]) => `${count} ${what}`).join(", ");
 }
 
 function collect(value: string, earlier: string[] | undefined): string[] {

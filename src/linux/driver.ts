@@ -10,10 +10,13 @@ import { bootKey } from "./boot.js";
 import { LinuxDomain, type LinuxHost } from "./domain.js";
 import { KernelImage } from "./image.js";
 import type { KernelPackage } from "./kernel-package.js";
+import { matchesAlias } from "./kernel-package-alias.js";
+import { checkModules, type ModuleToLoad } from "./module-checks.js";
 import { NetDevice } from "./net.js";
 import { LinuxNetworkDriver } from "./network-driver.js";
 import type { PciFunction } from "./pci.js";
 import { seamSubjects } from "./seams/index.js";
+import { aliasOf } from "./slot-alias.js";
 
 /** How long a driver may take until its device has a link. Nanoseconds of machine time. */
 const LINK_PATIENCE = 10_000_000_000;
@@ -46,6 +49,15 @@ export interface LinuxDriverOptions extends DriverOptions {
   readonly before?: readonly string[];
   /** Told of the domain before anything runs in it: to listen to its console and findings. */
   readonly onDomain?: (domain: LinuxDomain) => void;
+  /** What {@link LinuxDriver.prepare} made of the same kernel, driver and parameters. */
+  readonly prepared?: PreparedDriver;
+}
+
+/** A kernel and modules that fit each other. */
+export interface PreparedDriver {
+  readonly image: KernelImage;
+  /** In the order of loading. */
+  readonly files: readonly ModuleToLoad[];
 }
 
 /** To be changed with what translated code looks like. */
@@ -78,12 +90,30 @@ export class LinuxDriver {
     /** The capabilities of the driver: its endpoint, its end. */
     readonly access: DriverDomain,
     readonly pciFunction: PciFunction,
+    /** What the driver says that it is for. */
+    private readonly aliases: readonly string[],
     private readonly translations: DriverTranslations,
   ) {}
 
   /**
+   * Finds what is wrong with a driver before anything runs: modules that are missing or do not fit the kernel, parameters
+   * that the driver has not.
+   * @throws ModuleMismatchError, UnsupportedError, InputError, UsageError
+   */
+  static prepare(
+    kernel: KernelPackage,
+    source: DriverSource,
+    { parameters = {}, before = [] }: Pick<LinuxDriverOptions, "parameters" | "before"> = {},
+  ): PreparedDriver {
+    const files = filesOf(kernel, source, before);
+    const image = KernelImage.parse(kernel.vmlinux(), `the kernel of ${kernel.name}`);
+    checkModules(image, files, source.name, parameters);
+    return { image, files };
+  }
+
+  /**
    * Boots a kernel beside a device, and loads a driver with all that it depends on.
-   * @throws DriverFailedError, and what loading throws
+   * @throws DriverFailedError, and what `prepare` throws
    */
   static async load(
     machine: LinuxMachine,
@@ -92,9 +122,8 @@ export class LinuxDriver {
     slot: PciSlot,
     options: LinuxDriverOptions = {},
   ): Promise<LinuxDriver> {
-    const { parameters = {}, checks, before = [], onDomain, ...driverOptions } = options;
-    const image = KernelImage.parse(kernel.vmlinux(), `the kernel of ${kernel.name}`);
-    const files = filesOf(kernel, source, before);
+    const { parameters = {}, checks, before = [], onDomain, prepared, ...driverOptions } = options;
+    const { image, files } = prepared ?? LinuxDriver.prepare(kernel, source, { parameters, before });
     const translations = new DriverTranslations(kernel, files, checks !== false);
     const access = machine.domain(source.name, slot, driverOptions);
     try {
@@ -124,7 +153,8 @@ export class LinuxDriver {
         }
       }
       const [fn] = domain.services.pci.functions;
-      return new LinuxDriver(machine, domain, access, fn, translations);
+      const own = domain.modules.loaded.get(source.name)?.file.all("alias") ?? [];
+      return new LinuxDriver(machine, domain, access, fn, own, translations);
     } catch (error) {
       access.kill(`it did not start: ${error instanceof Error ? error.message : String(error)}`);
       throw error;
@@ -154,7 +184,7 @@ export class LinuxDriver {
     if (device === undefined) {
       throw new DriverFailedError(
         "driver-no-network",
-        `${this.access.driver} registered no network device${this.bound === null ? ": it has not bound to the device" : ""}`,
+        `${this.access.driver} registered no network device${this.bound === null ? `: ${this.#whyUnbound()}` : ""}`,
       );
     }
     await this.machine.run(device.up(), "network device up");
@@ -164,6 +194,15 @@ export class LinuxDriver {
     const { machine, domain } = this;
     this.network = LinuxNetworkDriver.serve(domain, this.access, machine.memory, device);
     return this.network;
+  }
+
+  #whyUnbound(): string {
+    const { slot } = this.pciFunction;
+    const patterns = this.aliases.filter((alias) => alias.startsWith("pci:"));
+    if (patterns.length === 0 || patterns.some((pattern) => matchesAlias(pattern, aliasOf(slot)))) {
+      return "it has not bound to the device: its probe failed, and the console may say why";
+    }
+    return `it has not bound to the device at ${slot.address}, as it is for others: give it one of those`;
   }
 
   /** Waits for a link. @returns whether there is one */
@@ -216,12 +255,6 @@ export class LinuxDriver {
       lent: lent.live,
     };
   }
-}
-
-interface ModuleToLoad {
-  readonly name: string;
-  readonly bytes: Uint8Array;
-  readonly fileName: string;
 }
 
 /** What was translated for a driver, kept with its kernel: the next run need not translate it again. */

@@ -1,10 +1,10 @@
 import type { PciSlot } from "../bus/pci-bus.js";
-import { PciRegister } from "../bus/pci-config.js";
 import { KernelModule } from "../formats/kernel-module.js";
 import { UsageError } from "../util/errors.js";
 import { type DriverSource, LinuxDriver, type LinuxDriverOptions, type LinuxMachine } from "./driver.js";
 import type { KernelPackage } from "./kernel-package.js";
-import { matchesAlias, pciAlias } from "./kernel-package-alias.js";
+import { matchesAlias } from "./kernel-package-alias.js";
+import { aliasOf } from "./slot-alias.js";
 
 /** What is loaded: the name of a module of the kernel, or a module of one's own (decompressed). */
 export type DriverName = string | { readonly name: string; readonly bytes: Uint8Array };
@@ -45,15 +45,4 @@ export class LinuxKernel {
     if (only !== undefined && slots.length === 1) return only;
     throw new UsageError(`no device is plugged in that ${name} drives: plug one, or name its slot`, "no-device");
   }
-}
-
-function aliasOf(slot: PciSlot): string {
-  const read = (offset: number): number => slot.configRead(offset, 2);
-  return pciAlias({
-    vendor: read(PciRegister.vendorId),
-    device: read(PciRegister.deviceId),
-    subsystemVendor: read(PciRegister.subsystemVendorId),
-    subsystemDevice: read(PciRegister.subsystemId),
-    class: slot.configRead(PciRegister.revisionId, 4) >>> 8,
-  });
 }

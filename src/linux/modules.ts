@@ -1,20 +1,18 @@
 import { KernelModule } from "../formats/kernel-module.js";
 import type { LoadedObject } from "../translator/loaded-object.js";
-import { InputError, UnsupportedError, UsageError } from "../util/errors.js";
+import { UnsupportedError, UsageError } from "../util/errors.js";
 import type { GuestAddress } from "../util/guest-address.js";
-import { nearNames } from "../util/near-names.js";
 import type { Execution } from "./execution.js";
 import { Guest } from "./guest.js";
 import type { Heap } from "./heap.js";
 import type { KernelExport } from "./image.js";
 import type { JumpLabels } from "./jump-labels.js";
 import { PERCPU } from "./layout.js";
+import { checkImports, checkParameters, nameOf } from "./module-checks.js";
 import { patch, type SiteTable } from "./patching.js";
 import type { Percpu } from "./percpu.js";
 import type { Services } from "./services.js";
 
-/** The name of the checksum that says that kernel and module agree on `struct module` itself. */
-const MODULE_LAYOUT = "module_layout";
 const PARAMETERS = "__param";
 const JUMP_TABLE = "__jump_table";
 /** Variables of which each processor has a copy: the section is what the copies begin as. */
@@ -24,9 +22,8 @@ const SRCU_SECTION = "___srcu_struct_ptrs";
 const MODULE_STATE_LIVE = 0;
 const MODULE_STATE_COMING = 1;
 const MODULE_STATE_GOING = 2;
-
-/** A module that was built for another kernel. */
-export class ModuleMismatchError extends InputError {}
+/** KERNEL_PARAM_OPS_FL_NOARG: a parameter that need only be named. */
+const MAY_BE_BARE = 1;
 
 /** A module in the domain. */
 export interface LinuxModule {
@@ -69,11 +66,12 @@ export class ModuleLoader {
    */
   load(bytes: Uint8Array, fileName: string, parameters: Readonly<Record<string, string>> = {}): LinuxModule {
     const file = KernelModule.parse(bytes, fileName);
-    const name = (file.name ?? fileName.replace(/^.*\//, "").replace(/\.ko.*$/, "")).replaceAll("-", "_");
+    const name = nameOf(file, fileName);
     if (this.loaded.has(name)) throw new UsageError(`${name} is loaded already`, "module-loaded");
     checkParameters(file, name, parameters);
     const dependencies = file.depends.flatMap((each) => this.loaded.get(each.replaceAll("-", "_")) ?? []);
-    this.#checkImports(file, name);
+    const isLoaded = (other: string): boolean => this.loaded.has(other);
+    checkImports(file, name, this.guest.image.name, (symbol) => this.#export(symbol), isLoaded);
     const { sandbox } = this.guest;
     const elf = file.elf.bytes;
     let percpu: number | null = null;
@@ -156,9 +154,11 @@ export class ModuleLoader {
       for (let at = 0; table !== undefined && at + bytes <= table.size; at += bytes) {
         const entry = (table.address + at) as GuestAddress;
         if (guest.text(guest.field("kernel_param.name").pointer(entry)) !== name) continue;
-        const set = guest.field("kernel_param_ops.set").pointer(guest.field("kernel_param.ops").pointer(entry));
+        const ops = guest.field("kernel_param.ops").pointer(entry);
+        const set = guest.field("kernel_param_ops.set").pointer(ops);
+        const isBare = value === "" && (guest.field("kernel_param_ops.flags").get(ops) & MAY_BE_BARE) !== 0;
         // Some parameters go on pointing to their text.
-        const text = value === "" ? (0 as GuestAddress) : this.#text(value);
+        const text = isBare ? (0 as GuestAddress) : this.#text(value);
         if (text !== 0) module.parameterMemory.push(text);
         execution.call("kernel_param_lock", module.descriptor);
         result = execution.call(set, text, entry) | 0;
@@ -261,28 +261,6 @@ export class ModuleLoader {
     return null;
   }
 
-  /** What the module was built against has to be what is there. */
-  #checkImports(file: KernelModule, name: string): void {
-    const layout = this.guest.image.exports.get(MODULE_LAYOUT);
-    const wanted = file.versions.get(MODULE_LAYOUT);
-    if (layout?.crc != null && wanted !== undefined && layout.crc !== wanted) {
-      throw mismatch(name, MODULE_LAYOUT, wanted, layout.crc, file.get("vermagic"), this.guest.image.name);
-    }
-    for (const { name: symbol, weak, crc } of file.imports) {
-      const found = this.#export(symbol);
-      if (found === null) {
-        if (weak) continue;
-        throw new UnsupportedError(
-          "module-import",
-          `${name} imports ${symbol}, which neither the kernel nor a module that is loaded offers${missingFor(file, this.loaded)}`,
-        );
-      }
-      if (crc !== null && found.crc !== null && crc !== found.crc) {
-        throw mismatch(name, symbol, crc, found.crc, file.get("vermagic"), this.guest.image.name);
-      }
-    }
-  }
-
   #exportsOf(file: KernelModule, object: LoadedObject): Map<string, KernelExport> {
     const exports = new Map<string, KernelExport>();
     for (const { name, crc, gplOnly } of file.exports) {
@@ -296,36 +274,5 @@ export class ModuleLoader {
     const address = this.heap.allocate(bytes.length);
     this.guest.setBytes(address, bytes);
     return address;
-  }
-}
-
-function missingFor(file: KernelModule, loaded: ReadonlyMap<string, LinuxModule>): string {
-  const missing = file.depends.filter((each) => !loaded.has(each.replaceAll("-", "_")));
-  return missing.length === 0 ? "" : `: it depends on ${missing.join(", ")}`;
-}
-
-function mismatch(
-  module: string,
-  symbol: string,
-  wanted: number,
-  actual: number,
-  vermagic: string | null,
-  kernel: string,
-): ModuleMismatchError {
-  const hex = (crc: number): string => `0x${crc.toString(16).padStart(8, "0")}`;
-  return new ModuleMismatchError(
-    "module-crc",
-    `${module} was built for another kernel (${vermagic ?? "it does not say which"}): it wants ${symbol} with checksum ${hex(wanted)}, and ${kernel} has ${hex(actual)}; take the module from this kernel's package`,
-  );
-}
-
-function checkParameters(file: KernelModule, name: string, parameters: Readonly<Record<string, string>>): void {
-  const known = file.parameters.map((parameter) => parameter.name);
-  for (const given of Object.keys(parameters)) {
-    if (known.includes(given)) continue;
-    const near = nearNames(given, known);
-    const hint =
-      known.length === 0 ? "it has none" : `it has ${(near.length > 0 ? near : known.slice(0, 8)).join(", ")}`;
-    throw new UsageError(`${name} has no parameter ${given}: ${hint}`, "module-parameter");
   }
 }

@@ -94,21 +94,17 @@ describe.skipIf(typeof kernel === "string")("korral run", () => {
         "a parameter that the driver has not",
         () => ["e1000", "sped=1000"],
         2,
-        /^korral: e1000 has no parameter sped: it has Speed/,
+        /^e1000 has no parameter sped: it has Speed/,
       ],
       [
         "a value that the driver does not take",
         () => ["e1000", "debug=much"],
         2,
-        /^korral: e1000 does not take debug=much/,
+        /^e1000 does not take debug=much: it is a number from -2147483648 to 2147483647$/,
       ],
+      ["a parameter without its value", () => ["e1000", "debug"], 2, /^e1000 does not take debug=: it is a number/],
+      ["a list with one wrong value", () => ["e1000", "Speed=100,fast"], 2, /^e1000 does not take Speed=100,fast/],
       ["a device that is not there", () => ["e1000", "--device", "ne2k_pci"], 2, /there is no model 'ne2k_pci'/],
-      [
-        "a device that the driver does not drive",
-        () => ["e1000", "--device", "pcnet"],
-        1,
-        /e1000 registered no network device/,
-      ],
       ["a driver that no device is for", () => ["ne2k-pci"], 4, /no model of a device that ne2k_pci drives/],
       [
         "what is no module",
@@ -141,10 +137,53 @@ describe.skipIf(typeof kernel === "string")("korral run", () => {
         5,
         /no module "mij"/,
       ],
+      [
+        "a module that imports what nobody offers",
+        () => {
+          const text = Buffer.from(moduleOf("e1000"))
+            .toString("latin1")
+            .replaceAll("\0napi_gro_receive\0", "\0napi_gro_receivf\0");
+          return [written("imports.ko", Buffer.from(text, "latin1"))];
+        },
+        4,
+        /^e1000 imports napi_gro_receivf, which neither the kernel of .* nor a module that is loaded before it offers$/,
+      ],
+      ["an option that makes no sense", () => ["e1000", "--seed", "x"], 2, /^run: --seed x: /],
+      ["a capture that is not there", () => ["e1000", "--netdev", `pcap,rx=${file("none.pcap")}`], 5, /none\.pcap/],
     ];
-    test.each(cases)("%s", async (_, args, status, message) => {
-      const outcome = await run(...args());
-      expect([outcome.status, outcome.stdout, said(outcome)]).toEqual([status, "", [expect.stringMatching(message)]]);
+    test.each(cases)("%s: in a sentence and a document, before the kernel starts", async (_, args, status, message) => {
+      const given = args();
+      const outcome = await run(
+        ...given,
+        "--json",
+        ...(given.includes("--netdev") ? [] : ["--netdev", `pcap,tx=${file("no.pcap")}`]),
+      );
+      expect(outcome.status).toBe(status);
+      const { error, link, left, findings } = JSON.parse(outcome.stdout);
+      expect({ error, link, left, findings }).toEqual({
+        error: { code: expect.stringMatching(/^[a-z-]+$/), message: expect.stringMatching(message) },
+        link: false,
+        left: null,
+        findings: [],
+      });
+      expect(outcome.stderr).toBe(`korral: ${error.message}\n`);
+      expect(existsSync(file("no.pcap"))).toBe(false);
+    });
+
+    test("without --json, standard output is empty", async () => {
+      const outcome = await run("e1000", "sped=1");
+      expect([outcome.status, outcome.stdout]).toEqual([2, ""]);
+    });
+
+    test("a device that the driver does not drive", async () => {
+      const outcome = await run("e1000", "--device", "pcnet", "--json");
+      const message =
+        "e1000 registered no network device: it has not bound to the device at 0000:00:03.0, as it is for others: give it one of those";
+      expect([outcome.status, said(outcome)]).toEqual([1, [`korral: ${message}`]]);
+      const report = JSON.parse(outcome.stdout);
+      expect(report).toMatchObject({ driver: "e1000", device: "pcnet", error: { code: "driver-no-network", message } });
+      expect(Object.values(report.left)).toEqual(Object.values(report.left).map(() => 0));
+      expect(report.dma.live).toBe(0);
     });
   });
 
@@ -180,8 +219,12 @@ describe.skipIf(typeof kernel === "string")("korral run", () => {
       "%s",
       async (_, symbol, code, status, message) => {
         const driver = written(`${symbol}.ko`, patchedModule(moduleOf("e1000"), "e1000.ko", symbol, code));
-        const outcome = await run(driver, "--client", `all,send=${GUEST_SESSION}`);
+        const outcome = await run(driver, "--client", `all,send=${GUEST_SESSION}`, "--json");
         expect([outcome.status, said(outcome)]).toEqual([status, [expect.stringMatching(message)]]);
+        const { error, findings, dma } = JSON.parse(outcome.stdout);
+        expect(error.message).toMatch(message);
+        expect(findings.length).toBe(status === 3 ? 1 : 0);
+        expect(dma.live).toBe(0);
       },
       PATIENCE,
     );

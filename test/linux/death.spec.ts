@@ -79,7 +79,9 @@ describe.skipIf(typeof kernel === "string")("a driver that goes wrong", () => {
     "whose probe fails",
     async () => {
       const error = await failureOf(load(broken("e1000_probe", Broken.outOfMemory)));
-      expect(error.message).toBe("e1000 registered no network device: it has not bound to the device");
+      expect(error.message).toBe(
+        "e1000 registered no network device: it has not bound to the device: its probe failed, and the console may say why",
+      );
       expect(error.exitStatus).toBe(ExitStatus.driverFailed);
       await rig.driver.unload();
       nothingHeld();
