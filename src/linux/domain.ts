@@ -4,7 +4,6 @@ import type { PciBus, PciSlot } from "../bus/pci-bus.js";
 import { SectionFlag } from "../formats/elf-constants.js";
 import type { Bank, PhysicalMemory } from "../memory/physical-memory.js";
 import type { PinAuthority, PinBudget } from "../memory/pin-budget.js";
-import { RSP } from "../translator/instruction.js";
 import { Sandbox } from "../translator/sandbox.js";
 import { KorralError } from "../util/errors.js";
 import { EventSource } from "../util/events.js";
@@ -13,6 +12,7 @@ import { type Random, seededRandom } from "../util/random.js";
 import { AsyncCalls } from "./async-calls.js";
 import { boot, bootKey } from "./boot.js";
 import { captureBoot, restoreBoot } from "./boot-image.js";
+import { CallSites } from "./call-sites.js";
 import { DmaMappings } from "./dma.js";
 import { Execution } from "./execution.js";
 import { ForcedThreads } from "./forced-threads.js";
@@ -110,7 +110,7 @@ export class LinuxDomain {
   readonly #authority: PinAuthority;
   #stubs = 0;
   #bootInstructions = 0;
-  readonly #sites = new Map<GuestAddress, string>();
+  readonly #sites: CallSites;
   #random: Random;
   readonly #hostRandom: Random;
   readonly #memory: PhysicalMemory;
@@ -170,7 +170,8 @@ export class LinuxDomain {
       const interrupts = new Interrupts(guest, execution, threads, percpu);
       const pci = new PciBridge(guest, execution, heap, interrupts, host.pci);
       const messages = new MessageInterrupts(guest, host.interrupts, interrupts, pci);
-      const site = (): string => this.callSite();
+      this.#sites = new CallSites(guest, (address) => this.modules.nameAt(address));
+      const site = (): string => this.#sites.ofSeam();
       const lent = new LentFrames(guest, host.memory);
       const dma = new DmaMappings(guest, this.bank, authority, lent, site);
       const formatter = new Formatter(guest, heap, execution);
@@ -369,7 +370,7 @@ export class LinuxDomain {
     if (exit !== null) await this.run(module.name, exit);
     this.settle();
     this.modules.remove(module);
-    this.#sites.clear();
+    this.#sites.forget();
     this.services.pci.forgetDevices();
   }
 
@@ -475,25 +476,9 @@ export class LinuxDomain {
     }
   }
 
-  /** The same for the caller of a seam, which mostly is a module: each place is worked out once. */
-  callSite(): string {
-    const caller = this.services.guest.pointer(this.sandbox.cpu.generalAddress(RSP));
-    const known = this.#sites.get(caller);
-    if (known !== undefined) return known;
-    const site = this.site();
-    // What the kernel calls on behalf of several drivers has to be looked into each time.
-    if (this.modules.nameAt(caller) !== null) this.#sites.set(caller, site);
-    return site;
-  }
-
   /** The nearest function of a module among the callers, with its module; else the kernel's. */
   site(): string {
-    const frames = this.sandbox.backtrace();
-    for (const { address, symbol } of frames) {
-      const module = this.modules.nameAt(address);
-      if (module !== null) return `${symbol ?? "unknown"} [${module}]`;
-    }
-    return frames[1]?.symbol ?? frames[0]?.symbol ?? "the kernel";
+    return this.#sites.ofAll();
   }
 
   #stub(): GuestAddress {
