@@ -79,11 +79,10 @@ export function decodeTranslations(stored: Uint8Array): KeptTranslations | null 
   const textBytes = view.getUint32(4, true);
   if (view.getUint32(0, true) !== MAGIC || HEADER_BYTES + textBytes > stored.length) return null;
   if (view.getUint32(8, true) !== crc32(stored.subarray(HEADER_BYTES))) return null;
-  const text = stored.subarray(HEADER_BYTES, HEADER_BYTES + textBytes);
-  const kept: Omit<KeptTranslations, "units"> & { units: (Omit<KeptUnit, "bytes"> & { bytes: number })[] } = JSON.parse(
-    new TextDecoder().decode(text),
-  );
+  const kept = parsed(stored.subarray(HEADER_BYTES, HEADER_BYTES + textBytes));
+  if (kept === null) return null;
   let at = HEADER_BYTES + textBytes;
+  if (kept.units.reduce((sum, unit) => sum + unit.bytes, at) !== stored.length) return null;
   const units = kept.units.map((unit) => {
     const bytes = Uint8Array.from(stored.subarray(at, at + unit.bytes));
     at += unit.bytes;
@@ -91,3 +90,48 @@ export function decodeTranslations(stored: Uint8Array): KeptTranslations | null 
   });
   return { ...kept, units };
 }
+
+/** The same, with lengths in place of modules. */
+interface StoredText extends Omit<KeptTranslations, "units"> {
+  readonly units: readonly (Omit<KeptUnit, "bytes"> & { readonly bytes: number })[];
+}
+
+/** Null for what another version, or somebody else, has written. */
+function parsed(text: Uint8Array): StoredText | null {
+  let value: unknown;
+  try {
+    value = JSON.parse(new TextDecoder().decode(text));
+  } catch {
+    return null;
+  }
+  return isStoredText(value) ? value : null;
+}
+
+function isStoredText(value: unknown): value is StoredText {
+  if (!isRecord(value)) return false;
+  const { slots, entries, io, units } = value;
+  if (!isListOf(slots, isSlot) || !isListOf(entries, isAddress) || !isListOf(io, isAddress)) return false;
+  return isListOf(units, (unit) => isUnit(unit, slots.length));
+}
+
+function isSlot(value: unknown): boolean {
+  return isRecord(value) && isAddress(value.address) && typeof value.behind === "boolean";
+}
+
+function isUnit(value: unknown, slots: number): boolean {
+  if (!isRecord(value)) return false;
+  const { bytes, checksum, regions, guestBytes, wasmBytes } = value;
+  return (
+    [bytes, checksum, regions, guestBytes, wasmBytes].every((number) => isWhole(number, 0, 2 ** 32)) &&
+    isListOf(value.slots, (slot) => isWhole(slot, 0, slots - 1)) &&
+    isListOf(value.ranges, (range) => isRecord(range) && isAddress(range.start) && isAddress(range.end)) &&
+    isListOf(value.targets, isAddress)
+  );
+}
+
+const isAddress = (value: unknown): boolean => Number.isSafeInteger(value);
+const isWhole = (value: unknown, least: number, most: number): boolean =>
+  isAddress(value) && Number(value) >= least && Number(value) <= most;
+const isListOf = (value: unknown, test: (item: unknown) => boolean): value is unknown[] =>
+  Array.isArray(value) && [...value].every(test);
+const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null;

@@ -104,7 +104,13 @@ export class Translations {
     if (kept === undefined) return false;
     for (const slot of kept.slots) this.#offered.delete(this.linker.addressOf(slot));
     if (checksumOf(kept.ranges, (start, length) => this.#bytesAt(start, length)) !== kept.checksum) return false;
-    this.#instantiate(kept);
+    try {
+      this.#instantiate(kept);
+    } catch (error) {
+      // Another engine's, or somebody else's: it is translated anew.
+      if (isRefusal(error)) return false;
+      throw error;
+    }
     return true;
   }
 
@@ -267,6 +273,12 @@ export class Translations {
       this.memory.watch(page);
     }
   }
+}
+
+/** Whether the engine does not take a module, or what it is to be linked with. */
+function isRefusal(error: unknown): boolean {
+  const { CompileError, LinkError, RuntimeError } = WebAssembly;
+  return error instanceof CompileError || error instanceof LinkError || error instanceof RuntimeError;
 }
 
 /**
