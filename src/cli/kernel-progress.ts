@@ -35,6 +35,11 @@ class ProgressLine {
   constructor(private readonly terminal: boolean) {}
 
   show(step: KernelStep, part: number, subject: string): void {
+    // Some steps come when the kernel is open already, and nobody waits for it any more.
+    if (step === "index" && part >= 1) {
+      this.end();
+      return;
+    }
     const text = `${STEPS[step]}${subject === "" ? "" : ` ${printable(subject)}`}`;
     const now = performance.now();
     const isNew = text !== this.#step;

@@ -78,6 +78,20 @@ describe("a kernel package", () => {
     expect(() => kernel.moduleBytes("8250")).toThrow("8250 is part of the image of linux-image-test, and no module");
   });
 
+  test("how far indexing is, if there is much of it", () => {
+    const named = (count: number) => Object.fromEntries(Array.from({ length: count }, (_, i) => [`m${i}`, depends()]));
+    const parts = (count: number): number[] => {
+      const kernel = new KernelPackage(new MemoryKernel(named(count)));
+      const heard: number[] = [];
+      kernel.onIndexing = (part) => heard.push(part);
+      kernel.index();
+      kernel.index();
+      return heard;
+    };
+    expect(parts(80)).toEqual([0.4, 0.8, 1]);
+    expect(parts(3)).toEqual([]);
+  });
+
   test("dependencies, each after its own", () => {
     const kernel = new KernelPackage(
       new MemoryKernel({ a: depends("b", "c-d"), b: depends("e"), "c-d": depends("e", "b"), e: depends() }),

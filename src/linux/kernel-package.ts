@@ -9,6 +9,8 @@ import { type ModuleDescription, ModuleIndex, moduleDescription, moduleKey } fro
 const MODULE_LIMIT = 256 << 20;
 /** What a module index is kept under; to be changed with its form. */
 const INDEX_KEY = "module-index-1";
+/** Modules between reports of how far reading them is. */
+const REPORT_EVERY = 32;
 const SUFFIXES = [".ko", ".ko.xz", ".ko.zst", ".ko.gz"];
 
 /** Where a kernel's files come from. Paths are relative to where they are installed. */
@@ -52,6 +54,8 @@ export function moduleNameOf(path: string): string | null {
 export class KernelPackage {
   /** In the order of their names. */
   readonly modules: readonly ModuleFile[];
+  /** Hears how much of the modules is read, up to 1, while they are indexed: if they are many, that takes seconds. */
+  onIndexing: (part: number) => void = () => {};
   readonly #paths = new Map<string, string>();
   readonly #descriptions = new Map<string, ModuleDescription>();
   #index: ModuleIndex | null = null;
@@ -209,6 +213,11 @@ export class KernelPackage {
   }
 
   *#describeAll(): Generator<ModuleDescription> {
-    for (const { name } of this.modules) yield this.describe(name);
+    const { length } = this.modules;
+    for (let i = 0; i < length; i++) {
+      if (i > 0 && i % REPORT_EVERY === 0) this.onIndexing(i / length);
+      yield this.describe(this.modules[i].name);
+    }
+    if (length > REPORT_EVERY) this.onIndexing(1);
   }
 }

@@ -52,7 +52,9 @@ export class KernelStore {
 
   /** @throws as `openKernel` */
   async open(ref?: string): Promise<KernelPackage> {
-    return new KernelPackage(await this.files(ref));
+    const kernel = new KernelPackage(await this.files(ref));
+    kernel.onIndexing = (part) => this.#progress("index", part, kernel.name);
+    return kernel;
   }
 
   /** What `open` opens. @throws as `openKernel` */
