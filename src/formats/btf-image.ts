@@ -1,13 +1,15 @@
 import { UnsupportedError } from "../util/errors.js";
 import { Btf } from "./btf.js";
 import type { ElfFile } from "./elf.js";
+import type { Kept } from "./packed-arrays.js";
 
 /**
  * The types of a kernel image.
+ * @param kept where what was found in this image is kept for the next time
  * @throws UnsupportedError (`btf-missing`) if it was built without them; BtfError
  */
-export function typesOfImage(image: ElfFile): Btf {
-  return Btf.parse(sectionOf(image), image.name);
+export function typesOfImage(image: ElfFile, kept: Kept | null = null): Btf {
+  return Btf.parse(sectionOf(image), image.name, kept);
 }
 
 /**

@@ -10,12 +10,17 @@ import {
   type BtfTypeId,
 } from "./btf-format.js";
 import { hashName, NAME_HASH_START, NameIndex } from "./name-index.js";
+import { type Kept, PackedArrays, packArrays } from "./packed-arrays.js";
 
 const SWAPPED_MAGIC = 0x9feb;
 const KIND_SHIFT = 24;
 const KIND_MASK = 0x1f;
 const ITEM_COUNT_MASK = 0xffff;
 const LONGEST_INTEGER_BYTES = 16;
+/** To be changed with what is kept. */
+const KEPT_FORMAT = 0x6274_0001;
+/** Bytes of the section, starts of records, the two tables of the index of names. */
+const KEPT_ARRAYS = 4;
 
 const utf8 = new TextDecoder();
 const toUtf8 = new TextEncoder();
@@ -39,12 +44,14 @@ export class BtfTable {
   /**
    * @param bytes the section; must not change
    * @param source for messages, such as "vmlinux"
+   * @param checked where each record starts, if the records were checked before
    * @throws BtfError, UnsupportedError for another version or byte order
    */
   constructor(
     private readonly bytes: Uint8Array,
     readonly base: BtfTable | null,
     readonly source: string,
+    checked: Uint32Array | null = null,
   ) {
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     const header = this.#header();
@@ -52,9 +59,29 @@ export class BtfTable {
     this.#firstString = base === null ? 0 : base.#endString;
     this.#endString = this.#firstString + header.stringsLength;
     this.firstId = base === null ? 1 : base.endId;
-    this.#offsets = this.#index(header.typesAt, header.typesAt + header.typesLength);
+    this.#offsets = checked ?? this.#index(header.typesAt, header.typesAt + header.typesLength);
     this.endId = this.firstId + this.#offsets.length;
-    for (const offset of this.#offsets) this.#check(offset);
+    if (checked === null) for (const offset of this.#offsets) this.#check(offset);
+  }
+
+  /** @param kept where what was found in this section is kept for the next time */
+  static ofImage(bytes: Uint8Array, source: string, kept: Kept | null): BtfTable {
+    if (kept === null) return new BtfTable(bytes, null, source);
+    const packed = kept("types", () => new BtfTable(bytes, null, source).#pack());
+    return BtfTable.#unpack(packed, bytes, source) ?? new BtfTable(bytes, null, source);
+  }
+
+  #pack(): Uint8Array {
+    const index = this.#nameIndex();
+    return packArrays(KEPT_FORMAT, [Uint32Array.of(this.bytes.length), this.#offsets, ...index.tables]);
+  }
+
+  static #unpack(kept: Uint8Array, bytes: Uint8Array, source: string): BtfTable | null {
+    const packed = PackedArrays.of(kept, KEPT_FORMAT, KEPT_ARRAYS);
+    if (packed === null || packed.uint32(0)[0] !== bytes.length) return null;
+    const table = new BtfTable(bytes, null, source, packed.uint32(1));
+    table.#names = NameIndex.of([packed.int32(2), packed.int32(3)]);
+    return table;
   }
 
   kind(id: number): BtfKind {
@@ -145,7 +172,7 @@ export class BtfTable {
   }
 
   #nameIndex(): NameIndex {
-    const index = new NameIndex(this.#offsets.length);
+    const index = NameIndex.forEntries(this.#offsets.length);
     for (let entry = this.#offsets.length - 1; entry >= 0; entry--) {
       const name = this.#view.getUint32(this.#offsets[entry], true);
       const table = this.#stringHolder(name);

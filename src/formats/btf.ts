@@ -3,6 +3,7 @@ import { BtfKind, BtfLookupError, type BtfTypeId } from "./btf-format.js";
 import { type BtfField, BtfLayout, type BtfStruct } from "./btf-layout.js";
 import { BtfTable } from "./btf-table.js";
 import { type BtfEnumerator, BtfText, type BtfTextOptions, enumerators, integerName } from "./btf-text.js";
+import type { Kept } from "./packed-arrays.js";
 
 export { BtfError, BtfKind, BtfLookupError, type BtfTypeId } from "./btf-format.js";
 export type { BtfField, BtfMember, BtfStruct } from "./btf-layout.js";
@@ -60,10 +61,11 @@ export class Btf {
   /**
    * @param bytes the `.BTF` section of a kernel image; must not change
    * @param source for messages
+   * @param kept for the same section: what was found is kept there, and taken from there the next time
    * @throws BtfError, UnsupportedError
    */
-  static parse(bytes: Uint8Array, source: string): Btf {
-    return new Btf(new BtfTable(bytes, null, source), null);
+  static parse(bytes: Uint8Array, source: string, kept: Kept | null = null): Btf {
+    return new Btf(BtfTable.ofImage(bytes, source, kept), null);
   }
 
   /** The `.BTF` section of a module that was built against this kernel. @throws as `parse` does */

@@ -13,11 +13,15 @@ export class KallsymsNames {
   readonly #tokenLengths = new Uint32Array(TOKENS);
   readonly #expanded = new Uint8Array(LONGEST_SYMBOL_BYTES);
 
-  /** @throws InputError (`kallsyms-broken`) if the names do not fit their markers or their bounds */
+  /**
+   * @param starts where each symbol starts and the last one ends, if that is known
+   * @throws InputError (`kallsyms-broken`) if the names do not fit their markers or their bounds
+   */
   constructor(
     private readonly bytes: Uint8Array,
     tables: KallsymsTables,
     private readonly source: string,
+    starts: Uint32Array | null = null,
   ) {
     this.count = tables.count;
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -26,7 +30,11 @@ export class KallsymsNames {
       this.#tokenStarts[token] = start;
       this.#tokenLengths[token] = bytes.indexOf(0, start) - start;
     }
-    this.#starts = this.#walk(view, tables);
+    this.#starts = starts ?? this.#walk(view, tables);
+  }
+
+  get starts(): Uint32Array {
+    return this.#starts;
   }
 
   /** The letter of the type, then the name. */

@@ -5,6 +5,7 @@ import { nearNames, similarText } from "../util/near-names.js";
 import { KallsymsNames } from "./kallsyms-names.js";
 import { findKallsymsTables, type KallsymsTables, relativeBaseAt } from "./kallsyms-search.js";
 import { hashName, NAME_HASH_START, NameIndex } from "./name-index.js";
+import { type Kept, PackedArrays, packArrays } from "./packed-arrays.js";
 
 /** The image has no such symbol. */
 export class SymbolLookupError extends UnsupportedError {
@@ -25,6 +26,12 @@ export interface SymbolPlace {
 
 const toUtf8 = new TextEncoder();
 
+/** To be changed with what is kept. */
+const KEPT_FORMAT = 0x6b73_0001;
+/** Places of tables, starts of names, addresses, the two tables of the index of names. */
+const KEPT_ARRAYS = 5;
+const KEPT_PLACES = 7;
+
 /**
  * The symbols of a kernel image, numbered from 0 as they are there: per-CPU offsets and absolute values first, which are
  * small numbers, then addresses, ascending. Names stay packed until they are asked for.
@@ -44,16 +51,22 @@ export class Kallsyms {
   ) {
     this.#names = names;
     this.#addresses = addresses;
-    const first = addresses.findIndex((address) => address < 0);
-    this.#firstAddress = first < 0 ? addresses.length : first;
+    this.#firstAddress = firstNegative(addresses);
   }
 
   /**
    * Finds the tables by their shape: no symbol is needed.
    * @param rodata the section that holds them (`.rodata`), from an address that is a multiple of 8 on; must not change
+   * @param kept for the same section: what was found is kept there, and taken from there the next time
    * @throws InputError: `kallsyms-missing` if the tables are not there, `kallsyms-broken` if they contradict each other
    */
-  static find(rodata: Uint8Array, source: string): Kallsyms {
+  static find(rodata: Uint8Array, source: string, kept: Kept | null = null): Kallsyms {
+    if (kept === null) return Kallsyms.#search(rodata, source).symbols;
+    const bytes = kept("symbols", () => Kallsyms.#pack(Kallsyms.#search(rodata, source), rodata));
+    return Kallsyms.#unpack(bytes, rodata, source) ?? Kallsyms.#search(rodata, source).symbols;
+  }
+
+  static #search(rodata: Uint8Array, source: string): { readonly symbols: Kallsyms; readonly tables: KallsymsTables } {
     const tables = findKallsymsTables(rodata);
     if (tables === null) {
       throw new InputError(
@@ -64,9 +77,34 @@ export class Kallsyms {
     const names = new KallsymsNames(rodata, tables, source);
     for (const at of tables.offsetsAt) {
       const addresses = readAddresses(rodata, tables, at);
-      if (addresses !== null) return new Kallsyms(source, names, addresses);
+      if (addresses !== null) return { symbols: new Kallsyms(source, names, addresses), tables };
     }
     throw new InputError("kallsyms-broken", `the symbols of ${source} have no addresses in ascending order`);
+  }
+
+  static #pack(
+    { symbols, tables }: { readonly symbols: Kallsyms; readonly tables: KallsymsTables },
+    rodata: Uint8Array,
+  ): Uint8Array {
+    const { count, namesAt, namesEnd, markersAt, tokensAt, tokenIndexAt } = tables;
+    const places = Uint32Array.of(rodata.length, count, namesAt, namesEnd, markersAt, tokensAt, tokenIndexAt);
+    const index = symbols.#makeIndex();
+    return packArrays(KEPT_FORMAT, [places, symbols.#names.starts, symbols.#addresses, ...index.tables]);
+  }
+
+  static #unpack(bytes: Uint8Array, rodata: Uint8Array, source: string): Kallsyms | null {
+    const packed = PackedArrays.of(bytes, KEPT_FORMAT, KEPT_ARRAYS);
+    if (packed === null) return null;
+    const places = packed.uint32(0);
+    if (places.length !== KEPT_PLACES) return null;
+    const [length, count, namesAt, namesEnd, markersAt, tokensAt, tokenIndexAt] = places;
+    const starts = packed.uint32(1);
+    const addresses = packed.float64(2);
+    if (length !== rodata.length || starts.length !== count + 1 || addresses.length !== count) return null;
+    const tables = { count, namesAt, namesEnd, markersAt, tokensAt, tokenIndexAt, offsetsAt: [] };
+    const symbols = new Kallsyms(source, new KallsymsNames(rodata, tables, source, starts), addresses);
+    symbols.#index = NameIndex.of([packed.int32(3), packed.int32(4)]);
+    return symbols;
   }
 
   get count(): number {
@@ -154,7 +192,7 @@ export class Kallsyms {
   }
 
   #makeIndex(): NameIndex {
-    const index = new NameIndex(this.count);
+    const index = NameIndex.forEntries(this.count);
     for (let entry = this.count - 1; entry >= 0; entry--) index.put(entry, this.#names.hash(entry));
     return index;
   }
@@ -162,6 +200,18 @@ export class Kallsyms {
   *#allNames(): Iterable<string> {
     for (let index = 0; index < this.count; index++) yield this.name(index);
   }
+}
+
+/** Addresses ascend as unsigned numbers do, so that negative ones are the last. */
+function firstNegative(addresses: Float64Array): number {
+  let low = 0;
+  let high = addresses.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (addresses[middle] < 0) high = middle;
+    else low = middle + 1;
+  }
+  return low;
 }
 
 function isGlobal(type: string): boolean {

@@ -8,7 +8,7 @@ function entries(index: NameIndex, hash: number): number[] {
 }
 
 test("entries of one hash come out ascending", () => {
-  const index = new NameIndex(6);
+  const index = NameIndex.forEntries(6);
   for (const [entry, hash] of [
     [5, 7],
     [4, 9],
@@ -21,7 +21,7 @@ test("entries of one hash come out ascending", () => {
 });
 
 test("an index of nothing", () => {
-  expect(new NameIndex(0).first(1)).toBe(-1);
+  expect(NameIndex.forEntries(0).first(1)).toBe(-1);
 });
 
 test("a hash is FNV-1a, and can be taken piece by piece", () => {

@@ -19,12 +19,25 @@ export class NameIndex {
   readonly #after: Int32Array;
   readonly #mask: number;
 
+  private constructor(first: Int32Array, after: Int32Array) {
+    this.#first = first;
+    this.#after = after;
+    this.#mask = first.length - 1;
+  }
+
   /** For entries 0 to `capacity` - 1. */
-  constructor(capacity: number) {
+  static forEntries(capacity: number): NameIndex {
     const slots = 2 ** Math.ceil(Math.log2(Math.max(capacity, 1) * 2));
-    this.#mask = slots - 1;
-    this.#first = new Int32Array(slots).fill(-1);
-    this.#after = new Int32Array(capacity);
+    return new NameIndex(new Int32Array(slots).fill(-1), new Int32Array(capacity));
+  }
+
+  /** One that was made before. @param tables as it had them */
+  static of([first, after]: readonly [Int32Array, Int32Array]): NameIndex {
+    return new NameIndex(first, after);
+  }
+
+  get tables(): readonly [Int32Array, Int32Array] {
+    return [this.#first, this.#after];
   }
 
   /** Entries are put in from the last to the first, and come out from the first to the last. */

@@ -3,6 +3,7 @@ import type { PciSlot } from "../bus/pci-bus.js";
 import type { DeviceAccess, DriverDomain, DriverOptions } from "../drivers/driver-domain.js";
 import { crc32 } from "../formats/crc.js";
 import { KernelModule } from "../formats/kernel-module.js";
+import type { Kept } from "../formats/packed-arrays.js";
 import type { Sandbox } from "../translator/sandbox.js";
 import { KorralError, UsageError } from "../util/errors.js";
 import type { GuestAddress } from "../util/guest-address.js";
@@ -70,6 +71,10 @@ export class DriverFailedError extends KorralError {
   }
 }
 
+function keptWith({ files }: KernelPackage): Kept {
+  return (key, make) => files.derived(key, make);
+}
+
 /** What is left behind after a driver was unloaded. */
 export interface Leftovers {
   readonly maps: number;
@@ -106,7 +111,7 @@ export class LinuxDriver {
     { parameters = {}, before = [] }: Pick<LinuxDriverOptions, "parameters" | "before"> = {},
   ): PreparedDriver {
     const files = filesOf(kernel, source, before);
-    const image = KernelImage.parse(kernel.vmlinux(), `the kernel of ${kernel.name}`);
+    const image = KernelImage.parse(kernel.vmlinux(), `the kernel of ${kernel.name}`, keptWith(kernel));
     checkModules(image, files, source.name, parameters);
     return { image, files };
   }
@@ -137,7 +142,7 @@ export class LinuxDriver {
       domain.onDeath = (error) => access.kill(error instanceof Error ? error.message : String(error));
       onDomain?.(domain);
       domain.guarded(() => {
-        domain.boot((key, make) => kernel.files.derived(key, make));
+        domain.boot(keptWith(kernel));
         domain.scanPci([slot]);
       });
       if (domain.dead !== null) throw domain.dead;

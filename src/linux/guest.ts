@@ -39,6 +39,7 @@ export class Guest {
   readonly memory: GuestMemory;
   readonly #fields = new Map<string, Field>();
   readonly #offsets = new Map<string, number>();
+  readonly #hasField = new Map<string, boolean>();
   readonly #addresses = new Map<string, GuestAddress | null>();
 
   constructor(
@@ -94,7 +95,12 @@ export class Guest {
   }
 
   hasField(path: string): boolean {
-    return this.image.types.hasField(path);
+    let has = this.#hasField.get(path);
+    if (has === undefined) {
+      has = this.image.types.hasField(path);
+      this.#hasField.set(path, has);
+    }
+    return has;
   }
 
   hasType(name: string): boolean {

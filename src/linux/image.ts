@@ -5,12 +5,13 @@ import { SectionFlag } from "../formats/elf-constants.js";
 import type { ElfSection } from "../formats/elf-section.js";
 import type { Kallsyms } from "../formats/kallsyms.js";
 import { symbolsOfImage } from "../formats/kallsyms-image.js";
+import type { Kept } from "../formats/packed-arrays.js";
 import type { FunctionLibrary } from "../translator/code.js";
 import type { LoadedFunction } from "../translator/loaded-object.js";
 import { InputError, UnsupportedError } from "../util/errors.js";
 import type { GuestAddress } from "../util/guest-address.js";
 import { IMAGE, LOW_MEMORY_END } from "./layout.js";
-import { patch, type SiteTable, Thunks } from "./patching.js";
+import { type PlacedBytes, patch, Thunks } from "./patching.js";
 
 /** What a kernel or module offers to modules. */
 export interface KernelExport {
@@ -46,9 +47,12 @@ export class KernelImage implements FunctionLibrary {
   readonly #code: readonly ElfSection[];
   readonly #functions = new Map<GuestAddress, LoadedFunction | null>();
 
-  private constructor(readonly elf: ElfFile) {
-    this.symbols = symbolsOfImage(elf);
-    this.types = typesOfImage(elf);
+  private constructor(
+    readonly elf: ElfFile,
+    kept: Kept | null,
+  ) {
+    this.symbols = symbolsOfImage(elf, kept);
+    this.types = typesOfImage(elf, kept);
     const sections = elf.sections.filter(({ allocated, address, size }) => allocated && address < 0 && size > 0);
     this.sections = sections.sort((a, b) => a.address - b.address);
     this.#code = this.sections.filter(({ flags }) => (flags & SectionFlag.executable) !== 0);
@@ -72,10 +76,11 @@ export class KernelImage implements FunctionLibrary {
 
   /**
    * @param bytes the decompressed image (vmlinux), which becomes this object's: it is patched in place
+   * @param kept where what was found in this image is kept for the next time
    * @throws UnsupportedError, InputError
    */
-  static parse(bytes: Uint8Array, name: string): KernelImage {
-    return new KernelImage(ElfFile.parse(bytes, name));
+  static parse(bytes: Uint8Array, name: string, kept: Kept | null = null): KernelImage {
+    return new KernelImage(ElfFile.parse(bytes, name), kept);
   }
 
   get name(): string {
@@ -139,7 +144,7 @@ export class KernelImage implements FunctionLibrary {
   }
 
   #patch(): void {
-    const table = (name: string): SiteTable | null => {
+    const table = (name: string): PlacedBytes | null => {
       const section = this.elf.section(name);
       return section?.hasBytes === true ? { address: section.address, bytes: section.data } : null;
     };
@@ -148,26 +153,17 @@ export class KernelImage implements FunctionLibrary {
       returns: table(".return_sites"),
       traced: this.#between("__start_mcount_loc", "__stop_mcount_loc"),
     };
-    const text = { at: (address: GuestAddress) => this.#codeAt(address) };
-    patch(text, tables, this.thunks);
+    const code = this.#code.map(({ address, data }) => ({ address, bytes: data }));
+    patch(code, tables, this.thunks);
   }
 
-  #between(start: string, end: string): SiteTable | null {
+  #between(start: string, end: string): PlacedBytes | null {
     const from = this.find(start);
     const to = this.find(end);
     if (from === null || to === null) return null;
     const section = this.sections.find((one) => one.address <= from && from < one.address + one.size);
     if (section === undefined || !section.hasBytes) return null;
     return { address: from, bytes: section.data.subarray(from - section.address, to - section.address) };
-  }
-
-  #codeAt(address: GuestAddress): Uint8Array | null {
-    for (const one of this.#code) {
-      if (address < one.address || address >= one.address + one.size) continue;
-      const at = one.offset + address - one.address;
-      return this.elf.bytes.subarray(at, Math.min(at + 16, one.offset + one.size));
-    }
-    return null;
   }
 
   #readExports(): Map<string, KernelExport> {

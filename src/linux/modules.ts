@@ -1,5 +1,5 @@
 import { KernelModule } from "../formats/kernel-module.js";
-import type { LoadedObject } from "../translator/loaded-object.js";
+import type { LoadedObject, LoadedSegment } from "../translator/loaded-object.js";
 import { UnsupportedError, UsageError } from "../util/errors.js";
 import type { GuestAddress } from "../util/guest-address.js";
 import type { Execution } from "./execution.js";
@@ -9,7 +9,7 @@ import type { KernelExport } from "./image.js";
 import type { JumpLabels } from "./jump-labels.js";
 import { PERCPU } from "./layout.js";
 import { checkImports, checkParameters, nameOf } from "./module-checks.js";
-import { patch, type SiteTable } from "./patching.js";
+import { type PlacedBytes, patch } from "./patching.js";
 import type { Percpu } from "./percpu.js";
 import type { Services } from "./services.js";
 
@@ -203,25 +203,18 @@ export class ModuleLoader {
 
   /** What the kernel does with code that it loads. */
   #patch(object: LoadedObject): void {
-    const { memory, image } = this.guest;
-    const table = (name: string): SiteTable | null => {
+    const { guest } = this;
+    const placed = ({ address, size }: LoadedSegment): PlacedBytes => ({ address, bytes: guest.bytes(address, size) });
+    const table = (name: string): PlacedBytes | null => {
       const segment = object.segments.find((one) => one.name === name);
-      if (segment === undefined || segment.size === 0) return null;
-      return { address: segment.address, bytes: this.guest.bytes(segment.address, segment.size) };
-    };
-    const code = object.segments.filter(({ execute }) => execute);
-    const at = (address: GuestAddress): Uint8Array | null => {
-      const segment = code.find((one) => one.address <= address && address < one.address + one.size);
-      if (segment === undefined) return null;
-      const start = memory.offset(address);
-      return memory.bytes.subarray(start, start + Math.min(16, segment.address + segment.size - address));
+      return segment === undefined || segment.size === 0 ? null : placed(segment);
     };
     const tables = {
       indirect: table(".retpoline_sites"),
       returns: table(".return_sites"),
       traced: table("__mcount_loc"),
     };
-    patch({ at }, tables, image.thunks);
+    patch(object.segments.filter(({ execute }) => execute).map(placed), tables, guest.image.thunks);
   }
 
   /** Sleepable RCU domains get per-CPU memory while their module is there. */

@@ -1,24 +1,19 @@
 import type { GuestAddress } from "../util/guest-address.js";
 
-/** Code that may still be changed, by its addresses. */
-export interface PatchableText {
-  /** Bytes from an address on; null where there is no code. They are changed in place. */
-  at(address: GuestAddress): Uint8Array | null;
+/** Bytes of a kernel or module with the address of the first. Code is changed in place. */
+export interface PlacedBytes {
+  readonly address: GuestAddress;
+  readonly bytes: Uint8Array;
 }
 
 /** Tables in which the compiler notes what a processor may not need. */
 export interface PatchTables {
   /** Calls and jumps through thunks: distances to them. */
-  readonly indirect: SiteTable | null;
+  readonly indirect: PlacedBytes | null;
   /** Returns by way of a thunk: distances to them. */
-  readonly returns: SiteTable | null;
+  readonly returns: PlacedBytes | null;
   /** Calls of the function tracer: addresses. */
-  readonly traced: SiteTable | null;
-}
-
-export interface SiteTable {
-  readonly address: GuestAddress;
-  readonly bytes: Uint8Array;
+  readonly traced: PlacedBytes | null;
 }
 
 const CALL = 0xe8;
@@ -72,61 +67,97 @@ export class Thunks {
  * Does what the kernel does with its code when it starts on a processor that speculates nothing: indirect calls and
  * returns become instructions again, and calls of the tracer disappear. Sites that are not as expected stay as they are.
  */
-export function patch(text: PatchableText, tables: PatchTables, thunks: Thunks): void {
-  for (const site of relativeSites(tables.indirect)) patchIndirect(text, site, thunks);
-  for (const site of relativeSites(tables.returns)) patchReturn(text, site);
-  for (const site of absoluteSites(tables.traced)) patchTraced(text, site, thunks.tracer);
+export function patch(code: readonly PlacedBytes[], tables: PatchTables, thunks: Thunks): void {
+  const text = new Text(code);
+  eachRelative(tables.indirect, (site) => patchIndirect(text, site, thunks));
+  eachRelative(tables.returns, (site) => patchReturn(text, site));
+  eachAbsolute(tables.traced, (site) => patchTraced(text, site, thunks.tracer));
 }
 
-function patchIndirect(text: PatchableText, site: GuestAddress, thunks: Thunks): void {
-  const bytes = text.at(site);
-  if (bytes === null || bytes.length < 6) return;
-  const prefix = bytes[0] === CS_PREFIX ? 1 : 0;
-  const operation = bytes[prefix];
+const NO_CODE: PlacedBytes = { address: 0 as GuestAddress, bytes: new Uint8Array(0) };
+
+/** Finds sites, of which there are some hundred thousand: nothing is made for one. */
+class Text {
+  /** Of the site that was found last. */
+  bytes = NO_CODE.bytes;
+  at = 0;
+  #piece = NO_CODE;
+
+  constructor(private readonly pieces: readonly PlacedBytes[]) {}
+
+  /** @returns whether there is so much code */
+  find(site: GuestAddress, length: number): boolean {
+    if (!holds(this.#piece, site, length)) {
+      const found = this.pieces.find((piece) => holds(piece, site, length));
+      if (found === undefined) return false;
+      this.#piece = found;
+    }
+    this.bytes = this.#piece.bytes;
+    this.at = site - this.#piece.address;
+    return true;
+  }
+}
+
+function holds({ address, bytes }: PlacedBytes, site: GuestAddress, length: number): boolean {
+  return site >= address && site + length <= address + bytes.length;
+}
+
+function patchIndirect(text: Text, site: GuestAddress, thunks: Thunks): void {
+  if (!text.find(site, 6)) return;
+  const { bytes, at } = text;
+  const prefix = bytes[at] === CS_PREFIX ? 1 : 0;
+  const operation = bytes[at + prefix];
   if (operation !== CALL && operation !== JMP) return;
   const length = prefix + 5;
-  const register = thunks.registerOf(targetOf(bytes, prefix, (site + length) as GuestAddress));
+  const register = thunks.registerOf(targetOf(bytes, at + prefix, (site + length) as GuestAddress));
   if (register < 0) return;
-  const modRm = (operation === CALL ? 0xd0 : 0xe0) | (register & 7);
-  const instruction = register < 8 ? [0xff, modRm] : [REX_B, 0xff, modRm];
-  bytes.set(instruction);
-  const rest = length - instruction.length;
-  if (operation === JMP) bytes.fill(INT3, instruction.length, length);
-  else bytes.set(NOPS[rest], instruction.length);
+  let end = at;
+  if (register >= 8) bytes[end++] = REX_B;
+  bytes[end++] = 0xff;
+  bytes[end++] = (operation === CALL ? 0xd0 : 0xe0) | (register & 7);
+  if (operation === JMP) while (end < at + length) bytes[end++] = INT3;
+  else putNop(bytes, end, at + length - end);
 }
 
-function patchReturn(text: PatchableText, site: GuestAddress): void {
-  const bytes = text.at(site);
-  if (bytes === null || bytes.length < 5 || bytes[0] !== JMP) return;
-  bytes[0] = RET;
-  bytes.fill(INT3, 1, 5);
+function patchReturn(text: Text, site: GuestAddress): void {
+  if (!text.find(site, 5)) return;
+  const { bytes, at } = text;
+  if (bytes[at] !== JMP) return;
+  bytes[at] = RET;
+  for (let i = 1; i < 5; i++) bytes[at + i] = INT3;
 }
 
-function patchTraced(text: PatchableText, site: GuestAddress, tracer: GuestAddress | null): void {
-  const bytes = text.at(site);
-  if (bytes === null || bytes.length < 5 || bytes[0] !== CALL) return;
-  if (targetOf(bytes, 0, (site + 5) as GuestAddress) === tracer) bytes.set(NOPS[5]);
+function patchTraced(text: Text, site: GuestAddress, tracer: GuestAddress | null): void {
+  if (!text.find(site, 5)) return;
+  const { bytes, at } = text;
+  if (bytes[at] === CALL && targetOf(bytes, at, (site + 5) as GuestAddress) === tracer) putNop(bytes, at, 5);
 }
 
+function putNop(bytes: Uint8Array, at: number, length: number): void {
+  const nop = NOPS[length];
+  for (let i = 0; i < nop.length; i++) bytes[at + i] = nop[i];
+}
+
+/** @param at of the instruction's first byte, behind its prefix */
 function targetOf(bytes: Uint8Array, at: number, end: GuestAddress): GuestAddress {
   const distance = bytes[at + 1] | (bytes[at + 2] << 8) | (bytes[at + 3] << 16) | (bytes[at + 4] << 24);
   return (end + distance) as GuestAddress;
 }
 
-function* relativeSites(table: SiteTable | null): Iterable<GuestAddress> {
+function eachRelative(table: PlacedBytes | null, visit: (site: GuestAddress) => void): void {
   if (table === null) return;
   const view = viewOf(table.bytes);
   for (let at = 0; at + 4 <= view.byteLength; at += 4) {
-    yield (table.address + at + view.getInt32(at, true)) as GuestAddress;
+    visit((table.address + at + view.getInt32(at, true)) as GuestAddress);
   }
 }
 
-function* absoluteSites(table: SiteTable | null): Iterable<GuestAddress> {
+function eachAbsolute(table: PlacedBytes | null, visit: (site: GuestAddress) => void): void {
   if (table === null) return;
   const view = viewOf(table.bytes);
   for (let at = 0; at + 8 <= view.byteLength; at += 8) {
     // Kernels and modules lie in the top 2 GiB; tables may have holes.
-    if (view.getInt32(at + 4, true) === -1) yield view.getInt32(at, true) as number as GuestAddress;
+    if (view.getInt32(at + 4, true) === -1) visit(view.getInt32(at, true) as number as GuestAddress);
   }
 }
 

@@ -8,6 +8,7 @@ import { ElfFile } from "../../src/formats/elf.js";
 import type { ElfSection } from "../../src/formats/elf-section.js";
 import type { Kallsyms } from "../../src/formats/kallsyms.js";
 import { symbolsOfImage } from "../../src/formats/kallsyms-image.js";
+import { packArrays } from "../../src/formats/packed-arrays.js";
 import { openKernelImage } from "../../src/formats/vmlinuz.js";
 import { formatGuestAddress, type GuestAddress } from "../../src/util/guest-address.js";
 import { isInstalled, Workshop } from "../support/binutils.js";
@@ -46,6 +47,12 @@ function section(image: ElfFile, name: string): ElfSection {
   return found;
 }
 
+function keptOf(files: ReadonlyMap<string, Uint8Array>, key: string): Uint8Array {
+  const found = files.get(key);
+  if (found === undefined) throw new Error(`nothing was kept as ${key}`);
+  return found;
+}
+
 const workshop = new Workshop();
 afterAll(() => workshop.close());
 
@@ -64,6 +71,33 @@ describe.each(kernels)("tables of $title", ({ kernel }) => {
     image = ElfFile.parse(openKernelImage(new Uint8Array(readFileSync(path)), path).vmlinux(), "vmlinux");
     types = typesOfImage(image);
     symbols = symbolsOfImage(image);
+  });
+
+  test("what was kept of an image says the same as the image", () => {
+    const files = new Map<string, Uint8Array>();
+    const keep = (key: string, make: () => Uint8Array): Uint8Array => {
+      files.set(key, make());
+      return keptOf(files, key);
+    };
+    typesOfImage(image, keep);
+    symbolsOfImage(image, keep);
+    const again = (key: string): Uint8Array => keptOf(files, key);
+    const [keptTypes, keptSymbols] = [typesOfImage(image, again), symbolsOfImage(image, again)];
+    expect(keptTypes.endId).toBe(types.endId);
+    expect(keptTypes.all("list_head")).toEqual(types.all("list_head"));
+    expect(keptTypes.offsetOf("net_device.mtu")).toBe(types.offsetOf("net_device.mtu"));
+    expect(keptSymbols.count).toBe(symbols.count);
+    for (let index = 0; index < symbols.count; index++) {
+      if (keptSymbols.address(index) !== symbols.address(index)) expect.fail(`symbol ${index} has another address`);
+      if (index % 97 === 0) expect(keptSymbols.all(symbols.name(index))).toEqual(symbols.all(symbols.name(index)));
+    }
+    expect(keptSymbols.find("no such symbol")).toBe(-1);
+  });
+
+  test("what was kept of another image is of no use", () => {
+    const other = (): Uint8Array => packArrays(1, []);
+    expect(typesOfImage(image, other).endId).toBe(types.endId);
+    expect(symbolsOfImage(image, other).count).toBe(symbols.count);
   });
 
   test.skipIf(!isInstalled("bpftool"))("every type is what libbpf reads, in the image and in modules", () => {

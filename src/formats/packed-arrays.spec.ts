@@ -1,0 +1,31 @@
+import { expect, test } from "vitest";
+import { PackedArrays, packArrays } from "./packed-arrays.js";
+
+const arrays = [
+  Int32Array.of(-1, 2, 3),
+  Float64Array.of(0.5, -(2 ** 40)),
+  new Uint32Array(0),
+  Uint32Array.of(2 ** 32 - 1),
+];
+
+test("arrays come back as they were, wherever the bytes lie", () => {
+  const packed = packArrays(7, arrays);
+  const moved = new Uint8Array(packed.length + 3);
+  moved.set(packed, 3);
+  for (const bytes of [packed, moved.subarray(3)]) {
+    const unpacked = PackedArrays.of(bytes, 7, 4);
+    expect(unpacked?.int32(0)).toEqual(arrays[0]);
+    expect(unpacked?.float64(1)).toEqual(arrays[1]);
+    expect(unpacked?.uint32(2)).toEqual(arrays[2]);
+    expect(unpacked?.uint32(3)).toEqual(arrays[3]);
+  }
+});
+
+test("what is of another format, or cut off, is nothing", () => {
+  const packed = packArrays(7, arrays);
+  expect(PackedArrays.of(packed, 8, 4)).toBeNull();
+  expect(PackedArrays.of(packed, 7, 5)).toBeNull();
+  for (let length = 0; length < packed.length - 8; length++) {
+    expect(PackedArrays.of(packed.slice(0, length), 7, 4), `${length} bytes`).toBeNull();
+  }
+});
