@@ -8,8 +8,10 @@ import type { Services } from "./services.js";
 /** `enum system_states`: running. */
 const SYSTEM_RUNNING = "SYSTEM_RUNNING";
 /** To be changed with what seams and services leave in memory, or how it is kept. */
-const BOOT_FORMAT = 6;
+const BOOT_FORMAT = 7;
 const PREEMPT_ENABLED = 0x8000_0000;
+/** Variables of the processor that point to those it shares something with. */
+const CPU_MAPS = ["cpu_sibling_map", "cpu_core_map", "cpu_die_map", "cpu_llc_shared_map", "cpu_l2c_shared_map"];
 const CPU_MASKS = ["__cpu_possible_mask", "__cpu_present_mask", "__cpu_online_mask", "__cpu_active_mask"];
 /** What the kernel says of physical addresses must be more than any that the domain has, lent frames included. */
 const PHYSICAL_BITS = 46;
@@ -39,6 +41,7 @@ const WORK_QUEUES = [
 
 /** What the kernel calls by name when it starts, in an order that works; what it has not is left out. */
 const FIRST = [
+  "cgroup_init_early",
   "pcibios_set_cache_line_size",
   "wait_bit_init",
   "radix_tree_init",
@@ -60,6 +63,9 @@ const FIRST = [
   "pci_driver_init",
   "net_dev_init",
   "net_ns_init",
+  "cpuset_init",
+  "cgroup_init",
+  "con_init",
 ] as const;
 
 /** Parts of the image that drivers build on, as the modules they would be: all that the kernel calls of them when it starts. */
@@ -68,10 +74,14 @@ const SUBSYSTEMS = [
   "backing_dev",
   "backlight",
   "bio",
+  "blk_cgroup",
   "blk_ioc",
+  "blk_iocost",
   "blk_mq",
+  "blk_throttle",
   "bsg",
   "cbc",
+  "cn",
   "crypto_null",
   "cryptomgr",
   "dax",
@@ -225,6 +235,12 @@ function layOut({ guest, percpu, heap, pages, threads }: Services): void {
   set("max_low_pfn", 8, FRAMES);
   set("high_memory", 8, PHYSICAL_BASE + 0x4000_0000);
   describeProcessor(guest);
+  set("node_data", 8, heap.allocate(guest.sizeOf("pglist_data")));
+  set("conswitchp", 8, guest.symbol("dummy_con"));
+  // Only where masks are too long for variables do these point to them.
+  if (guest.find("alloc_cpumask_var_node") !== null) {
+    for (const map of CPU_MAPS) setLocal(map, 8, guest.symbol("__cpu_online_mask"));
+  }
   describeMemory(guest, heap.allocate(4096), heap.allocate(32 * 64 * 2));
   pages.reveal(guest.image.sections[0].address, guest.image.end - guest.image.sections[0].address);
   guest.memory.setShadow(PERCPU, guest.image.percpu.size, Shadow.accessible);

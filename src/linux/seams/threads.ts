@@ -9,7 +9,7 @@ const ALL_STATES = 0xffff_ffff;
 const EINTR = 4;
 
 /** Scheduling at its lowest functions; waiting and waking above them is the kernel's own. */
-export const threadSeams: SeamFile = ({ guest, threads, time, format }) => {
+export const threadSeams: SeamFile = ({ guest, threads, time, format, formatList }) => {
   const kthreadOf = (task: GuestAddress): GuestAddress => guest.field("task_struct.worker_private").pointer(task);
 
   const create = (fn: GuestAddress, data: GuestAddress, name: string): number =>
@@ -40,6 +40,11 @@ export const threadSeams: SeamFile = ({ guest, threads, time, format }) => {
     }),
     seam("struct task_struct *(int (*)(void *), void *, int, const char *, ...)", "kthread_create_on_node", (c) =>
       create(c.pointer(0), c.pointer(1), format(c.pointer(3), c.variable(4, 12))),
+    ),
+    seam(
+      "struct task_struct *(int (*)(void *), void *, int, const char *, struct __va_list_tag *)",
+      "__kthread_create_on_node",
+      (c) => create(c.pointer(0), c.pointer(1), formatList(c.pointer(3), c.pointer(4))),
     ),
     seam("struct task_struct *(int (*)(void *), void *, unsigned int, const char *)", "kthread_create_on_cpu", (c) =>
       create(c.pointer(0), c.pointer(1), format(c.pointer(3), [c.big(2)])),
