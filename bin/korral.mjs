@@ -11,5 +11,12 @@ if (!existsSync(built)) {
 const changed = (name) => statSync(file(name), { throwIfNoEntry: false })?.mtimeMs ?? 0;
 const bundle = "cli/bundle.js";
 const isCurrent = existsSync(file(bundle)) && changed(bundle) >= changed(".tsbuildinfo");
-const { main } = await import(isCurrent ? file(bundle).href : built.href);
+const { main } = await import(isCurrent ? file(bundle).href : built.href).catch((error) => {
+  // The decoder is WebAssembly, for which engines reserve addresses.
+  if (!(error instanceof RangeError)) throw error;
+  process.stderr.write(
+    `korral: this host refuses address space (${error.message}); lift its limit (ulimit -v unlimited)\n`,
+  );
+  process.exit(6);
+});
 process.exitCode = await main(process.argv.slice(2));

@@ -13,7 +13,7 @@ import { KernelImage } from "./image.js";
 import type { KernelPackage } from "./kernel-package.js";
 import { matchesAlias } from "./kernel-package-alias.js";
 import { checkModules, type ModuleToLoad } from "./module-checks.js";
-import { NetDevice } from "./net.js";
+import { NetDevice, NetDeviceError } from "./net.js";
 import { LinuxNetworkDriver } from "./network-driver.js";
 import type { PciFunction } from "./pci.js";
 import { seamSubjects } from "./seams/index.js";
@@ -192,13 +192,28 @@ export class LinuxDriver {
         `${this.access.driver} registered no network device${this.bound === null ? `: ${this.#whyUnbound()}` : ""}`,
       );
     }
-    await this.machine.run(device.up(), "network device up");
+    await this.#up(device);
     await this.machine.run(device.setPromiscuous(true), "promiscuous mode");
     // Frames are to arrive as they were: drivers that take tags off forget parts of them.
     if (device.canChangeFeature(STRIPS_TAGS)) await this.machine.run(device.setFeature(STRIPS_TAGS, false), "features");
     const { machine, domain } = this;
     this.network = LinuxNetworkDriver.serve(domain, this.access, machine.memory, device);
     return this.network;
+  }
+
+  async #up(device: NetDevice): Promise<void> {
+    const { statistics } = this.domain.services.dma;
+    const before = statistics.refused;
+    try {
+      await this.machine.run(device.up(), "network device up");
+    } catch (error) {
+      const refused = statistics.refused - before;
+      if (!(error instanceof NetDeviceError) || refused === 0) throw error;
+      throw new DriverFailedError(
+        "driver-dma-refused",
+        `${error.message}, and ${refused} of its DMA mappings were refused: raise the bound on pinned frames`,
+      );
+    }
   }
 
   #whyUnbound(): string {

@@ -172,10 +172,16 @@ export class NetDevice {
   async up(): Promise<void> {
     this.#attachTap();
     const { address } = this;
-    await this.#locked("up", function* () {
-      const flags = yield ["dev_get_flags", address];
-      return yield ["dev_change_flags", address, (flags & ~IFF_RUNNING) | IFF_UP, 0];
-    });
+    try {
+      await this.#locked("up", function* () {
+        const flags = yield ["dev_get_flags", address];
+        return yield ["dev_change_flags", address, (flags & ~IFF_RUNNING) | IFF_UP, 0];
+      });
+    } catch (error) {
+      // The kernel takes a handler on a device that goes for a bug.
+      this.domain.guarded(() => this.#detachTap());
+      throw error;
+    }
     if (!TransmitQueue.isPossible(this.#guest, address)) return;
     this.#queue = new TransmitQueue(this.domain.services, address);
     this.domain.idleWork.add(this.#flushIdle);

@@ -37,6 +37,9 @@ export function packageClientError(program: string, errors: string): Environment
 }
 
 function shortened(line: string): string {
-  const text = line.replace(/^[EWN]: /, "").trim();
+  const text = line
+    .replace(/^[EWN]: /, "")
+    .trim()
+    .replace(/\.$/, "");
   return text.length > 200 ? `${text.slice(0, 200)}…` : text;
 }

@@ -1,5 +1,7 @@
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { afterEach, beforeAll, describe, expect, test } from "vitest";
 import { decompress } from "../../src/formats/compression.js";
 import { debianKernel } from "../support/debian-kernel.js";
@@ -175,6 +177,19 @@ describe.skipIf(typeof kernel === "string")("korral run", () => {
       expect([outcome.status, outcome.stdout]).toEqual([2, ""]);
     });
 
+    test("to bring a device up without the frames to pin that it takes", async () => {
+      const outcome = await run("e1000", "--pin-bound", "3", "--json");
+      const message = /^eth0: up failed with error 12, and 1 of its DMA mappings were refused: raise the bound/;
+      const { error, dma, left } = JSON.parse(outcome.stdout);
+      expect([outcome.status, error.code, said(outcome)]).toEqual([
+        1,
+        "driver-dma-refused",
+        [`korral: ${error.message}`],
+      ]);
+      expect(error.message).toMatch(message);
+      expect([dma.live, ...Object.values(left)].every((count) => count === 0)).toBe(true);
+    });
+
     test("a device that the driver does not drive", async () => {
       const outcome = await run("e1000", "--device", "pcnet", "--json");
       const message =
@@ -231,20 +246,45 @@ describe.skipIf(typeof kernel === "string")("korral run", () => {
   });
 });
 
+describe.skipIf(process.platform !== "linux")("without address space", () => {
+  test.each([
+    ["for WebAssembly at all", 8_000_000, /^korral: this host refuses address space .*ulimit -v unlimited/],
+    ["for the machine", 14_000_000, /^korral: the host refuses 67108864 bytes of memory: .*ulimit -v/],
+  ])("%s: a sentence", (_, kilobytes, message) => {
+    const command = `ulimit -v ${kilobytes}; exec "$0" "$1" start --kernel none`;
+    const args = ["-c", command, process.execPath, fileURLToPath(new URL("../../bin/korral.mjs", import.meta.url))];
+    const { status, stdout, stderr } = spawnSync("bash", args, { encoding: "utf8" });
+    expect([status, stdout, stderr.split("\n").length]).toEqual([6, "", 2]);
+    expect(stderr).toMatch(message);
+  });
+});
+
 describe("without a kernel", () => {
   beforeAll(() => {
     writeFileSync(file("arm64.deb"), kernelDeb({ release: "6.1.0-1-arm64", architecture: "arm64" }));
   });
 
-  test.skipIf(existsSync("/lib/modules"))("korral run says how to get one", async () => {
+  test.skipIf(existsSync("/lib/modules")).each([
+    ["without a package client", null, /^korral: cannot fetch a kernel: there is no apt-get here\. .*--kernel/],
+    [
+      "without package lists",
+      "E: The list of sources could not be read.",
+      /^korral: cannot fetch a kernel: apt-\w+ failed: The list of sources could not be read; .*--kernel FILE\.deb$/,
+    ],
+  ])("korral run says how to get one: %s", async (_, says, message) => {
     process.env.KORRAL_CACHE = file("empty");
     process.env.PATH = "/nowhere";
-    const outcome = await korral(["run", "e1000"]);
-    expect([outcome.status, outcome.stdout, said(outcome).at(-1)]).toEqual([
-      6,
-      "",
-      expect.stringMatching(/^korral: cannot fetch a kernel: .*--kernel/),
-    ]);
+    if (says !== null) {
+      for (const name of ["apt-get", "apt-cache"]) {
+        mkdirSync(file("bin"), { recursive: true });
+        writeFileSync(join(file("bin"), name), `#!/bin/sh\necho "${says}" >&2\nexit 100\n`, { mode: 0o755 });
+      }
+      process.env.PATH = file("bin");
+    }
+    const outcome = await korral(["run", "e1000", "--json"]);
+    const { error, kernel } = JSON.parse(outcome.stdout);
+    expect([outcome.status, kernel, said(outcome).at(-1)]).toEqual([6, null, expect.stringMatching(message)]);
+    expect(said(outcome).at(-1)).toBe(`korral: ${error.message}`);
   });
 
   test("one for another processor is refused", async () => {
