@@ -8,7 +8,7 @@ import type { Services } from "./services.js";
 /** `enum system_states`: running. */
 const SYSTEM_RUNNING = "SYSTEM_RUNNING";
 /** To be changed with what seams and services leave in memory, or how it is kept. */
-const BOOT_FORMAT = 7;
+const BOOT_FORMAT = 8;
 const PREEMPT_ENABLED = 0x8000_0000;
 /** Variables of the processor that point to those it shares something with. */
 const CPU_MAPS = ["cpu_sibling_map", "cpu_core_map", "cpu_die_map", "cpu_llc_shared_map", "cpu_l2c_shared_map"];
@@ -235,6 +235,10 @@ function layOut({ guest, percpu, heap, pages, threads }: Services): void {
   set("max_low_pfn", 8, FRAMES);
   set("high_memory", 8, PHYSICAL_BASE + 0x4000_0000);
   describeProcessor(guest);
+  const nodes = new Uint8Array(guest.sizeOf("nodemask_t"));
+  nodes[0] = 1;
+  guest.setBytes(guest.symbol("node_states"), nodes);
+  set("nr_node_ids", 4, 1);
   set("node_data", 8, heap.allocate(guest.sizeOf("pglist_data")));
   set("conswitchp", 8, guest.symbol("dummy_con"));
   // Only where masks are too long for variables do these point to them.

@@ -23,5 +23,6 @@ export const pageCacheSeams: SeamFile = (): readonly Seam[] => [
   seam("void (struct folio *, enum node_stat_item, int)", "__lruvec_stat_mod_folio lruvec_stat_mod_folio", NOTHING),
   seam("void (struct folio *)", "folio_add_lru folio_mark_accessed", NOTHING),
   seam("void (void)", "lru_add_drain lru_add_drain_all", NOTHING),
-  seam("void (struct mem_cgroup *)", "lru_gen_online_memcg lru_gen_offline_memcg lru_gen_release_memcg", NOTHING),
+  // Groups of processes have no accounts of memory.
+  seam("int (struct cgroup_subsys_state *)", "mem_cgroup_css_online", () => 0),
 ];
