@@ -214,6 +214,8 @@ export class Interrupts {
       if (this.forced === null) this.runSoftirqs();
       this.onExit();
       if (irq.forced?.busy !== true) return claimed || irq.claimed;
+      // The domain has died of it: the line may be another's.
+      if (this.#irqs.get(irq.number) !== irq) return true;
       // Its thread waits for something: it has the line back when it has ended.
       irq.held = true;
       irq.line.mask();

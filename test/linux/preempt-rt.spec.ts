@@ -3,6 +3,7 @@ import type { LinuxDomain } from "../../src/linux/domain.js";
 import type { Script } from "../../src/linux/scripts.js";
 import type { GuestAddress } from "../../src/util/guest-address.js";
 import { BOOT_PATIENCE, LinuxRig, linuxKernel, NOTHING_LEFT } from "../support/linux-driver.js";
+import { Broken, patchedModule } from "../support/patched-module.js";
 
 /** A lock that nobody holds is all zeroes. */
 const LOCK_BYTES = 256;
@@ -137,4 +138,20 @@ describe.each(["6.1", "6.12"])("PREEMPT_RT, Linux %s", (series) => {
       expect(rig.findings).toEqual([]);
     });
   });
+
+  test.skipIf(typeof kernel === "string")(
+    "a driver that dies in its handler gives the line back",
+    async () => {
+      if (typeof kernel === "string") return;
+      await using broken = await LinuxRig.create(await kernel, "e1000");
+      const bytes = broken.kernel.moduleBytes("e1000");
+      await broken.load({ module: patchedModule(bytes, "e1000.ko", "e1000_intr", Broken.nullPointer) });
+      await expect(broken.start()).rejects.toThrow(/^null pointer: read of 8 bytes at 0x0{15}8, at e1000_intr\+0x0/);
+      await broken.load();
+      await broken.start();
+      expect(broken.device.linkUp).toBe(true);
+      expect(await broken.unload()).toEqual(NOTHING_LEFT);
+    },
+    BOOT_PATIENCE,
+  );
 });
