@@ -13,9 +13,10 @@ import { KernelImage } from "./image.js";
 import type { KernelPackage } from "./kernel-package.js";
 import { matchesAlias } from "./kernel-package-alias.js";
 import { checkModules, type ModuleToLoad } from "./module-checks.js";
-import { NetDevice, NetDeviceError } from "./net.js";
+import { NetDevice } from "./net.js";
 import { LinuxNetworkDriver } from "./network-driver.js";
 import type { PciFunction } from "./pci.js";
+import { NetDeviceError } from "./rtnl.js";
 import { seamSubjects } from "./seams/index.js";
 import { aliasOf } from "./slot-alias.js";
 
@@ -195,7 +196,8 @@ export class LinuxDriver {
     await this.#up(device);
     await this.machine.run(device.setPromiscuous(true), "promiscuous mode");
     // Frames are to arrive as they were: drivers that take tags off forget parts of them.
-    if (device.canChangeFeature(STRIPS_TAGS)) await this.machine.run(device.setFeature(STRIPS_TAGS, false), "features");
+    if (device.ethtool.canChange(STRIPS_TAGS))
+      await this.machine.run(device.ethtool.set(STRIPS_TAGS, false), "features");
     const { machine, domain } = this;
     this.network = LinuxNetworkDriver.serve(domain, this.access, machine.memory, device);
     return this.network;

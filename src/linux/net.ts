@@ -1,11 +1,13 @@
 import { ETHERNET_HEADER_BYTES } from "../devices/wire.js";
-import { KorralError, UsageError } from "../util/errors.js";
 import type { GuestAddress } from "../util/guest-address.js";
 import type { LinuxDomain } from "./domain.js";
+import { Ethtool } from "./ethtool.js";
 import type { Field, Guest } from "./guest.js";
 import type { LentRange } from "./lent-frames.js";
+import { type FrameReceiver, NetTap } from "./net-tap.js";
+import { locked, NetDeviceError, runLocked } from "./rtnl.js";
 import type { Script } from "./scripts.js";
-import type { Call } from "./seam.js";
+import { type SkbFields, skbFields } from "./sk-buff.js";
 import { QUEUED_FRAME_BYTES, SHORTEST_QUEUED, TransmitQueue } from "./transmit-queue.js";
 
 const IFF_UP = 1;
@@ -13,27 +15,12 @@ const IFF_RUNNING = 0x40;
 /** `netdev_state_t`: bit 2 of `net_device.state` says that there is no carrier. */
 const LINK_STATE_NOCARRIER = 1 << 2;
 const GFP_ATOMIC = 0x820;
-const ETH_P_ALL_NETWORK_ORDER = 0x0300;
-const PACKET_OUTGOING = 4;
-const VLAN_BYTES = 4;
-const ADDRESSES_BYTES = 12;
-const LONGEST_FRAME = 65_536;
 /** `NETIF_F_SG`, the first bit of the features. */
 const NETIF_F_SG = 1;
 const NAME_BYTES = 16;
-/** `ETH_SS_STATS` and `ETH_GSTRING_LEN`. */
-const STATISTICS_STRINGS = 1;
-const STRING_BYTES = 32;
-const MOST_FEATURES = 64;
 const ETHERTYPE_VLAN_NETWORK_ORDER = 0x0081;
 const EINVAL = 22;
 const SOFTIRQ_DISABLED = 0x200;
-
-/** The driver refused something. */
-export class NetDeviceError extends KorralError {}
-
-/** A frame that the kernel received; bytes are lent for the length of the call. */
-export type FrameReceiver = (bytes: Uint8Array, offset: number, length: number) => void;
 
 /** Statistics as `ip -s link` shows them. */
 export interface NetStatistics {
@@ -50,36 +37,16 @@ export interface NetStatistics {
 /** What happened to a frame that was handed to the driver. */
 export type SendResult = "sent" | "busy" | "dropped";
 
-interface SkbFields {
-  readonly len: Field;
-  readonly dataLen: Field;
-  readonly head: Field;
-  readonly data: Field;
-  readonly macHeader: Field;
-  readonly networkHeader: Field;
-  readonly protocol: Field;
-  readonly device: Field;
-  readonly vlanTci: Field;
-  readonly vlanProto: Field;
-  readonly packetType: number;
-  /** Byte and bit of `vlan_present`, where there is one. */
-  readonly vlanPresent: { readonly byte: number; readonly bit: number } | null;
-}
-
 /** A network device that a driver registered. */
 export class NetDevice {
-  /** Who gets what arrives. */
-  onFrame: FrameReceiver = () => {};
-  received = 0;
-  receivedBytes = 0;
+  readonly ethtool: Ethtool;
   sent = 0;
   sentBytes = 0;
   /** Frames sent: copied into the domain, or left where they were but for their headers. */
   copied = 0;
   zeroCopy = 0;
   readonly #skb: SkbFields;
-  /** For frames that lie in pieces; 0 until there is one. */
-  #scratch = 0 as GuestAddress;
+  readonly #tap: NetTap;
   readonly #guest: Guest;
   readonly #state: Field;
   readonly #allocate: GuestAddress;
@@ -90,11 +57,8 @@ export class NetDevice {
   readonly #truesize: Field;
   readonly #refcount: Field;
   readonly #fragment: { readonly page: Field; readonly length: Field; readonly offset: Field };
-  #tap: GuestAddress | null = null;
   #queue: TransmitQueue | null = null;
   readonly #flushIdle = (): void => this.flush();
-  /** What the tap calls. */
-  #handler = 0 as GuestAddress;
 
   constructor(
     private readonly domain: LinuxDomain,
@@ -104,6 +68,8 @@ export class NetDevice {
     const { guest } = domain.services;
     this.#guest = guest;
     this.#skb = skbFields(guest);
+    this.#tap = new NetTap(domain, address);
+    this.ethtool = new Ethtool(domain, address, this.name);
     this.#state = guest.field("net_device.state");
     this.#allocate = guest.symbol("__netdev_alloc_skb");
     this.#put = guest.symbol("skb_put");
@@ -132,6 +98,19 @@ export class NetDevice {
       found.push(new NetDevice(domain, (at - link) as GuestAddress));
     }
     return found;
+  }
+
+  /** Who gets what arrives. */
+  set onFrame(receiver: FrameReceiver) {
+    this.#tap.onFrame = receiver;
+  }
+
+  get received(): number {
+    return this.#tap.received;
+  }
+
+  get receivedBytes(): number {
+    return this.#tap.receivedBytes;
   }
 
   get name(): string {
@@ -170,7 +149,7 @@ export class NetDevice {
 
   /** Brings it up. @throws NetDeviceError */
   async up(): Promise<void> {
-    this.#attachTap();
+    this.#tap.attach();
     const { address } = this;
     try {
       await this.#locked("up", function* () {
@@ -179,7 +158,7 @@ export class NetDevice {
       });
     } catch (error) {
       // The kernel takes a handler on a device that goes for a bug.
-      this.domain.guarded(() => this.#detachTap());
+      this.domain.guarded(() => this.#tap.detach());
       throw error;
     }
     if (!TransmitQueue.isPossible(this.#guest, address)) return;
@@ -194,7 +173,7 @@ export class NetDevice {
       const flags = yield ["dev_get_flags", address];
       return yield ["dev_change_flags", address, flags & ~(IFF_UP | IFF_RUNNING), 0];
     });
-    this.#detachTap();
+    this.#tap.detach();
     this.domain.idleWork.delete(this.#flushIdle);
     this.#queue?.end();
     this.#queue = null;
@@ -253,90 +232,6 @@ export class NetDevice {
       const answer = yield [on ? "vlan_vid_add" : "vlan_vid_del", address, ETHERTYPE_VLAN_NETWORK_ORDER, identifier];
       return on ? answer : (0 as GuestAddress);
     });
-  }
-
-  /** Whether a feature is on, by the name that `ethtool -k` has for it: `rx-vlan-hw-parse`. */
-  hasFeature(name: string): boolean {
-    return (this.#features("features") & this.#featureBit(name)) !== 0n;
-  }
-
-  /** Whether a feature can be turned on and off. */
-  canChangeFeature(name: string): boolean {
-    return (this.#features("hw_features") & this.#featureBit(name)) !== 0n;
-  }
-
-  /** Turns a feature on or off, as `ethtool -K`. @throws NetDeviceError */
-  async setFeature(name: string, on: boolean): Promise<void> {
-    if (this.hasFeature(name) === on) return;
-    const bit = this.#featureBit(name);
-    const { address } = this;
-    if (this.canChangeFeature(name)) {
-      const at = (address + this.#guest.offset("net_device.wanted_features")) as GuestAddress;
-      const wanted = this.#features("wanted_features");
-      this.#guest.writeBig(at, on ? wanted | bit : wanted & ~bit);
-      await this.#locked("features", function* () {
-        yield ["netdev_update_features", address];
-        return 0;
-      });
-    }
-    if (this.hasFeature(name) === on) return;
-    throw new NetDeviceError("net-feature", `${this.name}: the driver does not turn ${name} ${on ? "on" : "off"}`, 1);
-  }
-
-  /** Bits by the kernel's own table of names. */
-  #featureBit(name: string): bigint {
-    const names = this.#guest.symbol("netdev_features_strings");
-    for (let i = 0; i < MOST_FEATURES; i++) {
-      if (this.#guest.text((names + i * STRING_BYTES) as GuestAddress) === name) return 1n << BigInt(i);
-    }
-    throw new UsageError(`this kernel's network devices have no feature ${name}`, "net-feature");
-  }
-
-  #features(which: "features" | "hw_features" | "wanted_features"): bigint {
-    return this.#guest.readBig((this.address + this.#guest.offset(`net_device.${which}`)) as GuestAddress);
-  }
-
-  /** What the driver counts, in its order, as `ethtool -S` shows it; empty if it counts nothing. */
-  async ethtoolStatistics(): Promise<ReadonlyMap<string, bigint>> {
-    const guest = this.#guest;
-    const { heap } = this.domain.services;
-    const { address } = this;
-    const operations = guest.field("net_device.ethtool_ops").pointer(address);
-    const operation = (name: string): GuestAddress =>
-      operations === 0 ? operations : guest.field(`ethtool_ops.${name}`).pointer(operations);
-    const [begin, complete, count, strings, values] = [
-      operation("begin"),
-      operation("complete"),
-      operation("get_sset_count"),
-      operation("get_strings"),
-      operation("get_ethtool_stats"),
-    ];
-    const statistics = new Map<string, bigint>();
-    if (count === 0 || strings === 0 || values === 0) return statistics;
-    const read = (number: number, names: GuestAddress, data: GuestAddress): void => {
-      for (let i = 0; i < number; i++) {
-        const name = guest.text((names + i * STRING_BYTES) as GuestAddress).slice(0, STRING_BYTES);
-        statistics.set(name, guest.readBig((data + i * 8) as GuestAddress));
-      }
-    };
-    await this.#locked("statistics of the driver", function* () {
-      const begun = begin === 0 ? 0 : (yield [begin, address]) | 0;
-      if (begun < 0) return begun;
-      const number = (yield [count, address, STATISTICS_STRINGS]) | 0;
-      if (number > 0) {
-        const header = heap.allocate(guest.sizeOf("ethtool_stats"));
-        const names = heap.allocate(number * STRING_BYTES);
-        const data = heap.allocate(number * 8);
-        guest.field("ethtool_stats.n_stats").set(header, number);
-        yield [strings, address, STATISTICS_STRINGS, names];
-        yield [values, address, header, data];
-        read(number, names, data);
-        for (const memory of [header, names, data]) heap.free(memory);
-      }
-      if (complete !== 0) yield [complete, address];
-      return Math.min(number, 0);
-    });
-    return statistics;
   }
 
   async statistics(): Promise<NetStatistics> {
@@ -478,11 +373,8 @@ export class NetDevice {
     return "sent";
   }
 
-  /** Runs calls with the lock of the network configuration held. */
-  async #locked(what: string, body: () => Script<number>): Promise<void> {
-    const answer = (await this.domain.script(what, locked(body))) | 0;
-    if (answer >= 0) return;
-    throw new NetDeviceError("net-device", `${this.name}: ${what} failed with error ${-answer}`, 1);
+  #locked(what: string, body: () => Script<number>): Promise<void> {
+    return runLocked(this.domain, this.name, what, body);
   }
 
   #describe(skb: GuestAddress, bytes: Uint8Array, offset: number): void {
@@ -494,116 +386,6 @@ export class NetDevice {
     fields.protocol.set(skb, bytes[offset + 12] | (bytes[offset + 13] << 8));
     fields.device.set(skb, this.address);
   }
-
-  #attachTap(): void {
-    if (this.#tap !== null) return;
-    const guest = this.#guest;
-    const { services } = this.domain;
-    const tap = services.heap.allocate(guest.sizeOf("packet_type"));
-    guest.field("packet_type.type").set(tap, ETH_P_ALL_NETWORK_ORDER);
-    guest.field("packet_type.dev").set(tap, this.address);
-    guest.field("packet_type.ignore_outgoing").set(tap, 1);
-    if (this.#handler === 0) this.#handler = this.domain.function("packet", (call) => this.#receive(call));
-    guest.field("packet_type.func").set(tap, this.#handler);
-    services.execution.call("dev_add_pack", tap);
-    services.receivers.set(this.address, (skb) => this.#deliver(skb));
-    this.#tap = tap;
-  }
-
-  #detachTap(): void {
-    if (this.#tap === null) return;
-    const { services } = this.domain;
-    services.execution.call("__dev_remove_pack", this.#tap);
-    services.receivers.delete(this.address);
-    services.heap.free(this.#tap);
-    this.#tap = null;
-    if (this.#scratch !== 0) services.heap.free(this.#scratch);
-    this.#scratch = 0 as GuestAddress;
-  }
-
-  #receive(call: Call): number {
-    const skb = call.pointer(0);
-    const guest = this.#guest;
-    const fields = this.#skb;
-    if ((guest.read((skb + fields.packetType) as GuestAddress, 1) & 7) !== PACKET_OUTGOING) this.#deliver(skb);
-    this.domain.services.execution.call(this.#free, skb);
-    return 0;
-  }
-
-  #deliver(skb: GuestAddress): void {
-    const guest = this.#guest;
-    const fields = this.#skb;
-    const linear = fields.len.get(skb) - fields.dataLen.get(skb);
-    const mac = (fields.head.pointer(skb) + fields.macHeader.get(skb)) as GuestAddress;
-    const data = fields.data.pointer(skb);
-    const header = data - mac;
-    const length = header + fields.len.get(skb);
-    const hasTag = this.#hasTag(skb);
-    this.received++;
-    this.receivedBytes += length + (hasTag ? VLAN_BYTES : 0);
-    const linearBytes = header + linear;
-    if (linearBytes === length && !hasTag) {
-      this.onFrame(guest.memory.bytes, guest.offsetOf(mac, length), length);
-      return;
-    }
-    if (length + VLAN_BYTES > LONGEST_FRAME) return;
-    const { heap } = this.domain.services;
-    if (this.#scratch === 0) this.#scratch = heap.allocate(LONGEST_FRAME);
-    const { bytes } = guest.memory;
-    const scratch = guest.offsetOf(this.#scratch, LONGEST_FRAME);
-    const start = guest.offsetOf(mac, linearBytes);
-    bytes.copyWithin(scratch, start, start + linearBytes);
-    if (linearBytes < length) this.#copyRest(skb, linear, length - linearBytes, linearBytes);
-    if (hasTag) {
-      const tagged = scratch + ADDRESSES_BYTES;
-      bytes.copyWithin(tagged + VLAN_BYTES, tagged, scratch + length);
-      const protocol = fields.vlanProto.get(skb);
-      const tag = fields.vlanTci.get(skb);
-      bytes[tagged] = protocol;
-      bytes[tagged + 1] = protocol >> 8;
-      bytes[tagged + 2] = tag >> 8;
-      bytes[tagged + 3] = tag;
-    }
-    this.onFrame(bytes, scratch, length + (hasTag ? VLAN_BYTES : 0));
-  }
-
-  /** What lies in fragments, as the kernel gathers it. */
-  #copyRest(skb: GuestAddress, from: number, bytes: number, to: number): void {
-    this.domain.services.execution.call("skb_copy_bits", skb, from, this.#scratch + to, bytes);
-  }
-
-  #hasTag(skb: GuestAddress): boolean {
-    const { vlanPresent, vlanTci, vlanProto } = this.#skb;
-    if (vlanPresent === null) return vlanTci.get(skb) !== 0 || vlanProto.get(skb) !== 0;
-    return ((this.#guest.read((skb + vlanPresent.byte) as GuestAddress, 1) >> vlanPresent.bit) & 1) !== 0;
-  }
 }
 
 const NETDEV_TX_BUSY = 0x10;
-
-function* locked<T>(body: () => Script<T>): Script<T> {
-  yield ["rtnl_lock"];
-  const answer = yield* body();
-  yield ["rtnl_unlock"];
-  return answer;
-}
-
-function skbFields(guest: Guest): SkbFields {
-  const { types } = guest.image;
-  const type = types.field("sk_buff.pkt_type");
-  const present = types.hasField("sk_buff.vlan_present") ? types.field("sk_buff.vlan_present").bitOffset : -1;
-  return {
-    len: guest.field("sk_buff.len"),
-    dataLen: guest.field("sk_buff.data_len"),
-    head: guest.field("sk_buff.head"),
-    data: guest.field("sk_buff.data"),
-    macHeader: guest.field("sk_buff.mac_header"),
-    networkHeader: guest.field("sk_buff.network_header"),
-    protocol: guest.field("sk_buff.protocol"),
-    device: guest.field("sk_buff.dev"),
-    vlanTci: guest.field("sk_buff.vlan_tci"),
-    vlanProto: guest.field("sk_buff.vlan_proto"),
-    packetType: type.bitOffset >> 3,
-    vlanPresent: present < 0 ? null : { byte: present >> 3, bit: present & 7 },
-  };
-}

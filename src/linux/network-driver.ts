@@ -20,7 +20,8 @@ import type { WatchdogToken } from "../transfer/watchdog.js";
 import { PAGE_MASK, PAGE_SHIFT, PAGE_SIZE } from "../util/brand.js";
 import type { LinuxDomain } from "./domain.js";
 import type { LentRange } from "./lent-frames.js";
-import { type NetDevice, NetDeviceError, type SendResult } from "./net.js";
+import type { NetDevice, SendResult } from "./net.js";
+import { NetDeviceError } from "./rtnl.js";
 
 /** Frames shorter than this cost less to copy than to lend. */
 const COPY_BELOW = 512;

@@ -71,7 +71,7 @@ describe.each(KERNELS)("Linux $series $flavour", ({ series, flavour, drivers }) 
     test("what it counts is what was received and sent", async () => {
       const { device, machine } = rig;
       const before = await machine.run(device.statistics());
-      const names = await machine.run(device.ethtoolStatistics());
+      const names = await machine.run(device.ethtool.statistics());
       await rig.receive(framesOfSizes(device.macAddress, 10, 100, 1000));
       await rig.send(framesOfSizes(PEER_ADDRESS, 7, 100, 1000));
       const after = await machine.run(device.statistics());
@@ -83,7 +83,7 @@ describe.each(KERNELS)("Linux $series $flavour", ({ series, flavour, drivers }) 
         txBytes: expect.any(Number),
       });
       expect(after.txBytes - before.txBytes).toBe(7 * 550);
-      const counters = await machine.run(device.ethtoolStatistics());
+      const counters = await machine.run(device.ethtool.statistics());
       expect([...counters.keys()]).toEqual([...names.keys()]);
       const { sent, received } = COUNTERS[name] ?? { sent: [], received: [] };
       for (const counter of received) expect([counter, added(counters, names, counter)]).toEqual([counter, 10n]);

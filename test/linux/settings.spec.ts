@@ -93,7 +93,7 @@ describe.skipIf(typeof kernel === "string").each(DRIVERS)("$name", ({ name, mtu,
 
   test("VLANs are filtered where the adapter can", async () => {
     const { macAddress } = rig.device;
-    if (!rig.device.hasFeature(FILTER)) {
+    if (!rig.device.ethtool.has(FILTER)) {
       expect(await arrives(to(macAddress, 5))).toBe(true);
       return;
     }
@@ -110,17 +110,19 @@ describe.skipIf(typeof kernel === "string").each(DRIVERS)("$name", ({ name, mtu,
 
   test("tags that the adapter takes off are put back", async () => {
     await set(rig.device.setPromiscuous(true));
-    if (!rig.device.canChangeFeature(STRIP)) {
-      await expect(rig.machine.run(rig.device.setFeature(STRIP, !rig.device.hasFeature(STRIP)))).rejects.toMatchObject({
+    if (!rig.device.ethtool.canChange(STRIP)) {
+      await expect(
+        rig.machine.run(rig.device.ethtool.set(STRIP, !rig.device.ethtool.has(STRIP))),
+      ).rejects.toMatchObject({
         code: "net-feature",
       });
       return;
     }
-    expect(rig.device.hasFeature(STRIP)).toBe(false);
-    await set(rig.device.setFeature(STRIP, true));
-    expect(rig.device.hasFeature(STRIP)).toBe(true);
+    expect(rig.device.ethtool.has(STRIP)).toBe(false);
+    await set(rig.device.ethtool.set(STRIP, true));
+    expect(rig.device.ethtool.has(STRIP)).toBe(true);
     expect(await arrives(to(rig.device.macAddress, 0x0abc))).toBe(true);
-    await set(rig.device.setFeature(STRIP, false));
+    await set(rig.device.ethtool.set(STRIP, false));
     expect(await arrives(to(rig.device.macAddress, 0xeabc))).toBe(true);
   });
 
