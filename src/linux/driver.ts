@@ -23,8 +23,8 @@ import { aliasOf } from "./slot-alias.js";
 /** How long a driver may take until its device has a link. Nanoseconds of machine time. */
 const LINK_PATIENCE = 10_000_000_000;
 const LINK_CHECK = 1_000_000;
-/** A feature by its name in the kernel. */
-const STRIPS_TAGS = "rx-vlan-hw-parse";
+/** Features, by their names in the kernel, with which frames do not arrive as they were: without their tags, or merged. */
+const ALTERING_FEATURES = ["rx-vlan-hw-parse", "rx-gro", "rx-lro"];
 
 /** The machine that a driver is loaded into. */
 export interface LinuxMachine extends LinuxHost {
@@ -195,9 +195,9 @@ export class LinuxDriver {
     }
     await this.#up(device);
     await this.machine.run(device.setPromiscuous(true), "promiscuous mode");
-    // Frames are to arrive as they were: drivers that take tags off forget parts of them.
-    if (device.ethtool.canChange(STRIPS_TAGS))
-      await this.machine.run(device.ethtool.set(STRIPS_TAGS, false), "features");
+    for (const feature of ALTERING_FEATURES) {
+      if (device.ethtool.canChange(feature)) await this.machine.run(device.ethtool.set(feature, false), feature);
+    }
     const { machine, domain } = this;
     this.network = LinuxNetworkDriver.serve(domain, this.access, machine.memory, device);
     return this.network;
