@@ -8,7 +8,7 @@ import type { Services } from "./services.js";
 /** `enum system_states`: running. */
 const SYSTEM_RUNNING = "SYSTEM_RUNNING";
 /** To be changed with what seams and services leave in memory, or how it is kept. */
-const BOOT_FORMAT = 8;
+const BOOT_FORMAT = 9;
 const PREEMPT_ENABLED = 0x8000_0000;
 /** Variables of the processor that point to those it shares something with. */
 const CPU_MAPS = ["cpu_sibling_map", "cpu_core_map", "cpu_die_map", "cpu_llc_shared_map", "cpu_l2c_shared_map"];
@@ -107,6 +107,7 @@ const SUBSYSTEMS = [
   "offload",
   "phy_core",
   "power_supply",
+  "pnp",
   "pps_core",
   "ptp",
   "regmap",

@@ -58,12 +58,17 @@ export interface Thread {
   onExit: (() => void) | null;
 }
 
+/** References that a task has while its thread has not ended. */
+const USERS_OF_ITSELF = 2;
+
 /** Cooperative threads of the kernel: each has a stack and a task of its own, and runs until it blocks. */
 export class Threads {
   current: Thread | null = null;
   readonly all: Thread[] = [];
   switches = 0;
   readonly #state: Field;
+  /** References to a task. */
+  readonly #usage: Field;
   /** With PREEMPT_RT: the state that a task has to go back to when it has a lock that it waits for. */
   readonly #savedState: Field | null;
   /** How many read-side critical sections of RCU a task is in, where that is counted. */
@@ -89,6 +94,7 @@ export class Threads {
     const fieldOf = (path: string): Field | null => (guest.hasField(path) ? guest.field(path) : null);
     this.#savedState = fieldOf("task_struct.saved_state");
     this.#readers = fieldOf("task_struct.rcu_read_lock_nesting");
+    this.#usage = guest.field("task_struct.usage.refs.counter");
     this.#idleTask = guest.symbol("init_task");
     const hot = percpu.has("pcpu_hot") ? percpu.address("pcpu_hot") : null;
     this.#currentTask =
@@ -233,9 +239,17 @@ export class Threads {
     if (at < this.#nextThread) this.#nextThread--;
     this.guest.memory.setShadow(thread.stack, STACK_BYTES, Shadow.freed);
     this.#stacks.push(thread.stack);
-    this.heap.free(this.guest.field("task_struct.worker_private").pointer(thread.task));
-    this.heap.free(thread.task);
+    const holders = this.#usage.get(thread.task) - USERS_OF_ITSELF;
+    this.#usage.set(thread.task, holders);
+    if (holders <= 0) this.freeTask(thread.task);
     thread.onExit?.();
+  }
+
+  /** Nobody refers to a task any more. */
+  freeTask(task: GuestAddress): void {
+    if (this.find(task) !== null) return;
+    this.heap.free(this.guest.field("task_struct.worker_private").pointer(task));
+    this.heap.free(task);
   }
 
   #isReady(thread: Thread): boolean {
@@ -315,6 +329,7 @@ export class Threads {
     const comm = Guest.encode(name.slice(0, 15));
     guest.setBytes((task + guest.offset("task_struct.comm")) as GuestAddress, comm);
     this.#state.set(task, TASK_RUNNING);
+    this.#usage.set(task, USERS_OF_ITSELF);
     return task;
   }
 

@@ -68,6 +68,10 @@ export const threadSeams: SeamFile = ({ guest, threads, time, format, formatList
       );
       return SWITCHED;
     }),
+    seam("void (struct task_struct *)", "__put_task_struct", (c) => {
+      threads.freeTask(c.pointer(0));
+      return undefined;
+    }),
     seam("void (struct task_struct *, unsigned int)", "kthread_bind", () => undefined),
     seam("void (struct task_struct *, long)", "set_user_nice", () => undefined),
     seam("void (struct task_struct *)", "sched_set_fifo sched_set_fifo_low", () => undefined),
