@@ -55,8 +55,10 @@ export interface SharedTranslations {
   bytes: Uint8Array | null;
 }
 
-/** Errors that are no answer to a device: EFAULT, ENOSYS. */
-const UNFITTING = [-14, -38];
+/** ENOSYS is no answer to a device. */
+const ENOSYS = -38;
+/** Nor is EFAULT, but from a probe: none has to do with a program's memory, and some drivers say so of registers. */
+const EFAULT = -14;
 /** Fits only if no memory was refused: drivers say so of registers, too. */
 const ENOMEM = -12;
 const PROBE_FAILED = /probe (?:of|with driver) \S+ failed with error (-\d+)/;
@@ -248,9 +250,11 @@ class ModuleTrial {
     if (kinds.length > 0) return this.#answer("leak", `left: ${kinds.join(", ")}`);
     const [leak] = this.#leaks.found();
     if (leak !== undefined) return this.#answer("leak", `memory of ${plain(leak)}`);
-    for (const error of [...this.#answers, ...this.#probeErrors]) {
-      if (UNFITTING.includes(error) || (error === ENOMEM && this.#refusals > 0))
-        return this.#answer("error", `error ${error}`, [...this.#exhausted, ...this.#console.slice(-3)]);
+    const isUnfitting = (error: number): boolean => error === ENOSYS || (error === ENOMEM && this.#refusals > 0);
+    const unfitting =
+      this.#answers.find((error) => error === EFAULT || isUnfitting(error)) ?? this.#probeErrors.find(isUnfitting);
+    if (unfitting !== undefined) {
+      return this.#answer("error", `error ${unfitting}`, [...this.#exhausted, ...this.#console.slice(-3)]);
     }
     const bus = this.#console.map((line) => NO_BUS.exec(line)).find((match) => match !== null);
     if (bus != null) return this.#answer("error", `no bus ${bus[1]}`, this.#console.slice(-3));

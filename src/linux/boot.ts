@@ -8,7 +8,7 @@ import type { Services } from "./services.js";
 /** `enum system_states`: running. */
 const SYSTEM_RUNNING = "SYSTEM_RUNNING";
 /** To be changed with what seams and services leave in memory, or how it is kept. */
-const BOOT_FORMAT = 9;
+const BOOT_FORMAT = 10;
 const PREEMPT_ENABLED = 0x8000_0000;
 /** Variables of the processor that point to those it shares something with. */
 const CPU_MAPS = ["cpu_sibling_map", "cpu_core_map", "cpu_die_map", "cpu_llc_shared_map", "cpu_l2c_shared_map"];
@@ -87,18 +87,23 @@ const SUBSYSTEMS = [
   "dax",
   "deflate",
   "devfreq",
+  "dma_buf",
   "dmaengine",
+  "drm_mipi_dsi",
   "edac_core",
   "efi",
+  "fb",
   "firmware_class",
   "flow_dissector",
   "genetlink",
   "genhd",
+  "gpiolib",
   "hmac",
   "hwmon",
   "i2c_core",
   "input_core",
   "irq_poll",
+  "isa",
   "ksysfs",
   "led_class",
   "md5",
@@ -106,8 +111,8 @@ const SUBSYSTEMS = [
   "nvmem_core",
   "offload",
   "phy_core",
-  "power_supply",
   "pnp",
+  "power_supply",
   "pps_core",
   "ptp",
   "regmap",
@@ -121,6 +126,7 @@ const SUBSYSTEMS = [
   "spi",
   "swnode",
   "thermal_sys",
+  "tpm",
   "tty_io",
   "virtio",
 ] as const;
