@@ -50,7 +50,7 @@ export async function runJob(kernel, image, { module, fill }) {
     const slot = identity === null ? null : machine.plug("blank", plug);
     const result = { fill, path, layout, ...(await tryModule(machine, kernel, image, module, slot, { shared })) };
     if (result.outcome === "hang" && waits(device, result.time)) result.outcome = "waits";
-    if (!isMisfit(result)) return result;
+    if (!isMisfit(result, device)) return result;
     first ??= result;
   }
   return first;
@@ -60,8 +60,12 @@ function waits(device, end) {
   return device !== null && device.reads >= MANY_READS && device.lastRead > end - LATE;
 }
 
-/** Registers were looked for where there are none, or the number that stands for a port was taken for an address. */
-function isMisfit({ outcome, findings, detail }) {
+/**
+ * Registers were looked for where there are none, or the number that stands for a port was taken for an address; or the
+ * driver gave up before it read any.
+ */
+function isMisfit({ outcome, findings, detail }, device) {
   if (outcome === "clean") return false;
+  if (device !== null && device.reads === 0) return true;
   return findings.some(({ rule }) => rule === "mmio-stray") || /at 0x0{11}1[0-9a-f]{4},/.test(detail[0] ?? "");
 }

@@ -8,7 +8,7 @@ import type { Services } from "./services.js";
 /** `enum system_states`: running. */
 const SYSTEM_RUNNING = "SYSTEM_RUNNING";
 /** To be changed with what seams and services leave in memory, or how it is kept. */
-const BOOT_FORMAT = 10;
+const BOOT_FORMAT = 11;
 const PREEMPT_ENABLED = 0x8000_0000;
 /** Variables of the processor that point to those it shares something with. */
 const CPU_MAPS = ["cpu_sibling_map", "cpu_core_map", "cpu_die_map", "cpu_llc_shared_map", "cpu_l2c_shared_map"];
@@ -246,7 +246,7 @@ function layOut({ guest, percpu, heap, pages, threads }: Services): void {
   nodes[0] = 1;
   guest.setBytes(guest.symbol("node_states"), nodes);
   set("nr_node_ids", 4, 1);
-  set("node_data", 8, heap.allocate(guest.sizeOf("pglist_data")));
+  set("node_data", 8, describeNode(guest, heap.allocate(guest.sizeOf("pglist_data"))));
   set("conswitchp", 8, guest.symbol("dummy_con"));
   // Only where masks are too long for variables do these point to them.
   if (guest.find("alloc_cpumask_var_node") !== null) {
@@ -263,6 +263,16 @@ function describeProcessor(guest: Guest): void {
   guest.field("cpuinfo_x86.x86_virt_bits").set(cpu, 48);
   guest.field("cpuinfo_x86.x86_clflush_size").set(cpu, 64);
   guest.field("cpuinfo_x86.x86_cache_alignment").set(cpu, 64);
+}
+
+/** A node of memory whose zones are empty: pages come from elsewhere. */
+function describeNode(guest: Guest, node: GuestAddress): GuestAddress {
+  const zones = node + guest.offset("pglist_data.node_zones");
+  const bytes = guest.sizeOf("zone");
+  for (let i = 0; i < Number(guest.image.types.constant("__MAX_NR_ZONES")); i++) {
+    guest.field("zone.zone_pgdat").set((zones + i * bytes) as GuestAddress, node);
+  }
+  return node;
 }
 
 /** Sparse memory: all frames below the limit count as present. */

@@ -263,6 +263,7 @@ export const memorySeams: SeamFile = ({ guest, heap, caches, pages, vmalloc, per
     ),
     seam("void *(unsigned long, gfp_t)", "__vmalloc __vmalloc_noprof", (c) => virtually(c.size(0))),
     seam("void (const void *)", "vfree vfree_atomic", (c) => free(c.pointer(0))),
+    seam("long (void)", "si_mem_available", () => FREE_PAGES),
     seam("struct page *(const void *)", "vmalloc_to_page", (c) => pages.pageOf(c.pointer(0))),
     seam("bool (const void *)", "is_vmalloc_addr", (c) => (vmalloc.owns(c.pointer(0)) ? 1 : 0)),
   ];
