@@ -7,6 +7,8 @@ import { requireEthernet } from "../formats/capture.js";
 import type { CaptureWriter } from "../formats/capture-packet.js";
 import type { Machine } from "../machine.js";
 import { createCaptureFile, type OpenCapture, openCaptureFile } from "../node/capture-file.js";
+import { checkOutputFile, isSameFile } from "../node/file-sink.js";
+import { isPipe } from "../node/file-source.js";
 import { UsageError } from "../util/errors.js";
 import { onInterrupt } from "./interrupt.js";
 import { parseOptionList } from "./option-list.js";
@@ -78,14 +80,35 @@ export function clientFiles(clients: readonly ClientSpec[]): { inputs: string[];
   };
 }
 
-/** @throws UsageError if a file would be written twice, or standard output, where the report goes */
-export function checkOutputs(command: string, outputs: readonly string[]): void {
+/**
+ * Finds before anything runs what would keep captures from being written. They are left as they are until then.
+ * @param inputs files that are read: none of them may be written
+ * @throws UsageError if a file would be written twice, or standard output, where the report goes; EnvironmentError
+ */
+export function checkOutputs(command: string, outputs: readonly string[], inputs: readonly string[]): void {
   if (outputs.includes("-")) {
     throw new UsageError(`${command}: no frames can be written to '-': the report goes to the output`);
   }
   const paths = outputs.map((name) => resolve(name));
-  const twice = paths.find((path, i) => paths.indexOf(path) !== i);
+  const twice = paths.find((path, i) => paths.slice(0, i).some((other) => other === path || isSameFile(other, path)));
   if (twice !== undefined) throw new UsageError(`${command}: ${twice} would be written twice: give each its own file`);
+  for (const name of outputs) checkOutputFile(name, inputs);
+}
+
+/**
+ * Finds before anything runs what makes captures useless.
+ * @throws InputError, UnsupportedError; UsageError if standard input would be read twice
+ */
+export function checkInputs(command: string, inputs: readonly string[]): void {
+  if (inputs.filter((name) => name === "-").length > 1) {
+    throw new UsageError(`${command}: '-' is given twice, and standard input can be read once`);
+  }
+  for (const name of inputs) {
+    // What comes out of a pipe comes once.
+    if (name === "-" || isPipe(name)) continue;
+    using capture = openCaptureFile(name);
+    requireEthernet(capture.reader);
+  }
 }
 
 /** The clients of one network adapter, with their files. */

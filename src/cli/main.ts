@@ -8,7 +8,7 @@ import { addFilter } from "./filter.js";
 import { handleInterrupts } from "./interrupt.js";
 import { addKernel } from "./kernel.js";
 import { addModinfo } from "./modinfo.js";
-import { isReaderGone, stderr } from "./output.js";
+import { isReaderGone, stderr, stdout } from "./output.js";
 import { printable } from "./printable.js";
 import { addRun, RunEnded } from "./run.js";
 import { addStart } from "./start.js";
@@ -27,7 +27,11 @@ export async function main(args: readonly string[]): Promise<number> {
     .description("Runs device drivers in a capability sandbox with a software I/O MMU.")
     .version(packageVersion(), "-V, --version")
     .exitOverride()
-    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, "korral: ")) })
+    .configureOutput({
+      writeOut: stdout,
+      writeErr: stderr,
+      outputError: (text, write) => write(printable(text.replace(/^error: /, "korral: "))),
+    })
     .showHelpAfterError("(korral --help lists the commands)");
   addStart(program);
   addRun(program);

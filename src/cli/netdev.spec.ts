@@ -1,7 +1,10 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { FilterSyntaxError } from "../filter/errors.js";
-import { UsageError } from "../util/errors.js";
-import { checkNames, checkOutputs, clientFiles, parseClient } from "./client.js";
+import { EnvironmentError, InputError, UsageError } from "../util/errors.js";
+import { checkInputs, checkNames, checkOutputs, clientFiles, parseClient } from "./client.js";
 import { parseDuration } from "./duration.js";
 import { filesOf, isInteractive, parseNetdev } from "./netdev.js";
 
@@ -69,9 +72,28 @@ describe("--client", () => {
     expect(clientFiles([a, b])).toEqual({ inputs: ["y"], outputs: ["x", "./x"] });
     expect(() => checkNames("start", [a, b])).not.toThrow();
     expect(() => checkNames("start", [a, b, a])).toThrow(/two clients are called 'a'/);
-    expect(() => checkOutputs("start", ["x", "./x"])).toThrow(/would be written twice/);
-    expect(() => checkOutputs("start", ["-"])).toThrow(UsageError);
-    expect(() => checkOutputs("start", ["x", "y"])).not.toThrow();
+    expect(() => checkOutputs("start", ["x", "./x"], [])).toThrow(/would be written twice/);
+    expect(() => checkOutputs("start", ["-"], [])).toThrow(UsageError);
+  });
+
+  test("captures are looked at, and left alone", () => {
+    const folder = mkdtempSync(join(tmpdir(), "korral-netdev-"));
+    try {
+      const [here, link, other, none] = ["here", "link", "other", "none/x"].map((name) => join(folder, name));
+      writeFileSync(here, "precious");
+      symlinkSync("here", link);
+      expect(() => checkOutputs("run", [here, other], [])).not.toThrow();
+      expect(() => checkOutputs("run", [here, link], [])).toThrow(/would be written twice/);
+      expect(() => checkOutputs("run", [other, none], [])).toThrow(EnvironmentError);
+      expect(() => checkOutputs("run", [link], [here])).toThrow(/is also an input/);
+      expect(() => checkInputs("run", [other])).toThrow(/no such file/);
+      expect(() => checkInputs("run", [here])).toThrow(InputError);
+      expect(() => checkInputs("run", ["-"])).not.toThrow();
+      expect(() => checkInputs("run", ["-", "-"])).toThrow(/standard input can be read once/);
+      expect([readdirSync(folder), readFileSync(here, "utf8")]).toEqual([["here", "link"], "precious"]);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   });
 });
 

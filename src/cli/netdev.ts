@@ -1,8 +1,7 @@
 import { requireEthernet } from "../formats/capture.js";
-import type { CaptureWriter } from "../formats/capture-packet.js";
 import type { Machine } from "../machine.js";
 import type { SocketAddress } from "../node/address.js";
-import { createCaptureFile, openCaptureFile } from "../node/capture-file.js";
+import { LateCapture, openCaptureFile } from "../node/capture-file.js";
 import { connectForFrames, type FrameSocket, listenForFrames } from "../node/frame-socket.js";
 import {
   hostAndPort,
@@ -107,15 +106,22 @@ export function openNetdev(machine: Machine, spec: NetdevSpec, inputs: readonly 
     : openDatagrams(machine, spec.local, spec.remote);
 }
 
+/** Captures, each opened as late as possible: a driver that does not start leaves no output behind. */
+export interface CapturesNetdev extends Netdev {
+  readonly wire: CaptureWire;
+  /** Creates the capture of what is sent; frames that come earlier do so, too. @throws UsageError, EnvironmentError */
+  record(): void;
+}
+
 /** @throws as {@link openNetdev} */
 export async function openCaptures(
   machine: Machine,
   rx: string | null,
   tx: string | null,
   inputs: readonly string[],
-): Promise<Netdev & { readonly wire: CaptureWire }> {
+): Promise<CapturesNetdev> {
   const capture = rx === null ? null : openCaptureFile(rx);
-  let record: CaptureWriter | null = null;
+  let record: LateCapture | null = null;
   let forget = (): void => {};
   const close = async (): Promise<void> => {
     forget();
@@ -127,7 +133,7 @@ export async function openCaptures(
   let wire: CaptureWire | null = null;
   try {
     const replay = capture === null ? null : requireEthernet(capture.reader);
-    record = tx === null ? null : createCaptureFile(tx, {}, inputs);
+    record = tx === null ? null : new LateCapture(tx, inputs);
     // A capture is complete to the last frame also when the user interrupts the command.
     forget = onInterrupt(() => record?.close());
     wire = new CaptureWire({
@@ -149,7 +155,11 @@ export async function openCaptures(
     wire: opened,
     macAddress: null,
     ended,
-    start: () => opened.playByTime(),
+    record: () => record?.create(),
+    start: () => {
+      record?.create();
+      opened.playByTime();
+    },
     get error() {
       return opened.error;
     },

@@ -1,16 +1,29 @@
 import { writeSync } from "node:fs";
 import { styleText } from "node:util";
 import { blocking } from "../node/blocking.js";
+import { systemCode } from "../node/file-errors.js";
 import { EnvironmentError, KorralError } from "../util/errors.js";
 
-/** Data for whoever comes next in the pipe. */
+/** Data for whoever comes next in the pipe. @throws EnvironmentError if there is no room for it */
 export function stdout(text: string): void {
-  writeAll(1, text);
+  try {
+    writeAll(1, text);
+  } catch (error) {
+    const code = codeOf(error);
+    throw new EnvironmentError(
+      "output",
+      `cannot write to standard output: ${WHY[code] ?? `the system reports ${code}`}`,
+    );
+  }
 }
 
-/** Narration and errors. */
+/** Narration and errors: if there is no room for them, the exit status has to say it all. */
 export function stderr(text: string): void {
-  writeAll(2, text);
+  try {
+    writeAll(2, text);
+  } catch (error) {
+    codeOf(error);
+  }
 }
 
 /** Bold where a person looks at it on a terminal, and did not ask for plain text. */
@@ -24,16 +37,30 @@ export function isReaderGone(error: unknown): boolean {
   return error instanceof KorralError && error.code === "reader-gone";
 }
 
-/** A reader that went away (`korral … | head`) ends the command quietly, as it does other tools. */
+const WHY: Readonly<Record<string, string>> = { ENOSPC: "no space is left", EDQUOT: "your quota is used up" };
+
+/** Those whose readers have gone. */
+const unread = new Set<number>();
+
+/**
+ * A reader that went away (`korral … | head`) has seen enough: the command comes to its end without a word, with its files
+ * complete and the status that it would have had.
+ * @throws what the system reports
+ */
 function writeAll(descriptor: number, text: string): void {
   const bytes = Buffer.from(text);
-  for (let done = 0; done < bytes.length; ) {
+  for (let done = 0; done < bytes.length && !unread.has(descriptor); ) {
     try {
       done += blocking(() => writeSync(descriptor, bytes, done));
     } catch (error) {
-      const { code } = error as NodeJS.ErrnoException;
-      if (code === "EPIPE") process.exit(0);
-      throw new EnvironmentError("output", `cannot write to standard output or error: ${code ?? String(error)}`);
+      if (codeOf(error) !== "EPIPE") throw error;
+      unread.add(descriptor);
     }
   }
+}
+
+function codeOf(error: unknown): string {
+  const code = systemCode(error);
+  if (code === null) throw error;
+  return code;
 }

@@ -5,7 +5,7 @@ import { LinuxDriver } from "../linux/driver.js";
 import { Machine } from "../machine.js";
 import { GuestFailure } from "../translator/sandbox.js";
 import { ExitStatus, KorralError, UsageError } from "../util/errors.js";
-import { type ClientSpec, Clients, checkNames, checkOutputs, clientFiles, parseClient } from "./client.js";
+import { type ClientSpec, Clients, checkInputs, checkNames, checkOutputs, clientFiles, parseClient } from "./client.js";
 import { parseDuration } from "./duration.js";
 import { takeInterrupt } from "./interrupt.js";
 import { KERNEL_HELP, KERNEL_OPTION, kernelFor } from "./kernel-module.js";
@@ -181,6 +181,7 @@ class Run {
     const diedOf = domain.dead;
     if (diedOf !== null) collector.failure(diedOf, domain);
     const left = diedOf === null ? await loaded.unload() : loaded.leftovers();
+    this.#loaded = null;
     this.#know({ left });
     if (this.#isJson) this.#document(diedOf ?? netdev.error);
     else {
@@ -253,7 +254,10 @@ interface Plan {
 /** Without `--client`, somebody takes what comes. */
 const DEFAULT_CLIENT = "all";
 
-/** Finds what is wrong with the command line before anything happens. @throws UsageError */
+/**
+ * Finds what is wrong with the command line, and with the files that it names, before anything happens.
+ * @throws UsageError, InputError, UnsupportedError, EnvironmentError
+ */
 function planOf(given: string, params: readonly string[], options: RunOptions): Plan {
   if (given === "") throw new UsageError("run: no driver is named");
   const parameters = parseParameters(params);
@@ -262,21 +266,18 @@ function planOf(given: string, params: readonly string[], options: RunOptions): 
   const clients = (options.client ?? [DEFAULT_CLIENT]).map(parseClient);
   checkNames("run", clients);
   const files = [filesOf(netdev), clientFiles(clients)];
-  checkOutputs(
-    "run",
-    files.flatMap(({ outputs }) => outputs),
-  );
+  const inputs = files.flatMap(({ inputs }) => inputs);
   if (options.checks !== "on" && options.checks !== "off") {
     throw new UsageError("run: --checks is on or off");
   }
   const hasReplay = netdev.kind === "pcap" && netdev.rx !== null;
   const hasSender = clients.some(({ send }) => send !== null);
-  return {
+  const plan = {
     parameters,
     device,
     netdev,
     clients,
-    inputs: files.flatMap(({ inputs }) => inputs),
+    inputs,
     duration: options.duration === undefined ? null : parseDuration("--duration", options.duration),
     packets: options.packets === undefined ? null : wholeNumber("--packets", options.packets),
     seed: wholeNumber("--seed", options.seed),
@@ -288,6 +289,13 @@ function planOf(given: string, params: readonly string[], options: RunOptions): 
       isInteractive(netdev) ||
       (options.duration === undefined && options.packets === undefined),
   };
+  checkInputs("run", inputs);
+  checkOutputs(
+    "run",
+    files.flatMap(({ outputs }) => outputs),
+    inputs,
+  );
+  return plan;
 }
 
 function wholeNumber(option: string, text: string): number {

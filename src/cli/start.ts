@@ -1,19 +1,18 @@
 import { fileURLToPath } from "node:url";
 import { type Command, InvalidArgumentError } from "commander";
 import type { DmaFault } from "../bus/io-mmu.js";
-import { requireEthernet } from "../formats/capture.js";
 import type { KernelPackage } from "../linux/kernel-package.js";
 import { Machine } from "../machine.js";
 import { OutOfMemoryError } from "../memory/physical-memory.js";
 import { PIN_POOL_NAMES, PinBoundError, PinBusyError, type PinPool } from "../memory/pin-budget.js";
-import { openCaptureFile } from "../node/capture-file.js";
 import { EnvironmentError, UsageError } from "../util/errors.js";
-import { type ClientSpec, checkNames, checkOutputs, clientFiles, parseClient } from "./client.js";
+import { type ClientSpec, checkInputs, checkNames, checkOutputs, clientFiles, parseClient } from "./client.js";
 import { parseDuration } from "./duration.js";
 import { KERNEL_HELP, KERNEL_OPTION, kernelFor } from "./kernel-module.js";
 import { filesOf, isInteractive, type NetdevSpec, parseNetdev } from "./netdev.js";
 import { bold, stderr, stdout } from "./output.js";
 import { printable } from "./printable.js";
+import { describeError } from "./run/report.js";
 import { diskCase } from "./start/disk.js";
 import { linuxPackets } from "./start/linux.js";
 import { offloadedPackets, receivedPackets, type Traffic } from "./start/packets.js";
@@ -65,14 +64,20 @@ export function addStart(program: Command): void {
     .option("--pin-bound <frames>", "frames that may be pinned (default: half of the RAM)", wholeNumber)
     .option("--seed <n>", "same seed, same run", wholeNumber, 1)
     .option("--json", "print one JSON document")
-    .action((options: StartOptions) =>
-      start(options).catch((error) => {
-        throw explained(error, options);
-      }),
-    );
+    .action(async (options: StartOptions) => {
+      const reports: CaseReport[] = [];
+      try {
+        await start(options, reports);
+      } catch (error) {
+        const why = explained(error, options);
+        if (options.json === true) stdout(`${JSON.stringify({ ...figuresOf(reports), error: describeError(why) })}\n`);
+        throw why;
+      }
+    });
 }
 
-async function start(options: StartOptions): Promise<void> {
+/** @param reports gets what the cases have to say, as far as they come */
+async function start(options: StartOptions, reports: CaseReport[]): Promise<void> {
   const clients = (options.client ?? DEFAULT_CLIENTS).map(parseClient);
   const traffic = checkedTraffic(options, clients);
   await using machine = await Machine.create({
@@ -85,7 +90,6 @@ async function start(options: StartOptions): Promise<void> {
   });
   const refused: DmaFault[] = [];
   machine.iommu.events.on("fault", (fault) => refused.push(fault));
-  const reports: CaseReport[] = [];
   const show = (report: CaseReport): void => {
     reports.push(report);
     if (options.json !== true) stdout(`${bold(report.title)}\n${report.lines.map((line) => `  ${line}\n`).join("")}`);
@@ -105,8 +109,7 @@ async function start(options: StartOptions): Promise<void> {
   show(refusalsCase(machine));
   const summary = summarise(machine, faults);
   if (options.json === true) {
-    const cases = Object.fromEntries(reports.map((report) => [report.key, report.figures]));
-    stdout(`${JSON.stringify({ ...cases, ...summary })}\n`);
+    stdout(`${JSON.stringify({ ...figuresOf(reports), ...summary, error: null })}\n`);
     return;
   }
   const { pins, transfers, iommu } = summary;
@@ -118,6 +121,10 @@ async function start(options: StartOptions): Promise<void> {
       `  frames dropped: ${transfers.dropped} for want of a client's buffer, ${transfers.unclaimed} that nobody wanted\n` +
       `  I/O MMU: ${iommu.maps} maps, ${iommu.unmaps} unmaps, ${iommu.live} live, ${iommu.faults} accesses refused\n`,
   );
+}
+
+function figuresOf(reports: readonly CaseReport[]): object {
+  return Object.fromEntries(reports.map((report) => [report.key, report.figures]));
 }
 
 /** The kernel for the stock driver; null, and said why, if there is none. */
@@ -179,14 +186,12 @@ function checkedTraffic(options: StartOptions, clients: readonly ClientSpec[]): 
       "start: '-' is possible nowhere: captures are replayed twice, and the report goes to the output",
     );
   }
-  checkOutputs("start", outputs);
-  for (const name of captures) {
-    using capture = openCaptureFile(name);
-    requireEthernet(capture.reader);
-  }
+  checkInputs("start", captures);
+  const inputs = options.image === undefined ? captures : [...captures, options.image];
+  checkOutputs("start", outputs, inputs);
   return {
     netdev,
-    inputs: options.image === undefined ? captures : [...captures, options.image],
+    inputs,
     duration: options.duration === undefined ? Number.POSITIVE_INFINITY : parseDuration("--duration", options.duration),
   };
 }

@@ -17,3 +17,19 @@ export function blocking(operation: () => number): number {
     }
   }
 }
+
+const DEADLY = ["SIGINT", "SIGTERM"] as const;
+
+/**
+ * Waits for somebody else, for as long as it takes. Nothing can be told of a signal meanwhile, so that it ends the process
+ * itself, as if nobody listened.
+ */
+export function mortal<T>(operation: () => T): T {
+  const heard = DEADLY.map((signal) => [signal, process.listeners(signal)] as const);
+  for (const signal of DEADLY) process.removeAllListeners(signal);
+  try {
+    return operation();
+  } finally {
+    for (const [signal, listeners] of heard) for (const listener of listeners) process.on(signal, listener);
+  }
+}

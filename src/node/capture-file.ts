@@ -29,6 +29,51 @@ export function openCaptureFile(name: string): OpenCapture {
 }
 
 /**
+ * A capture file that comes into being with its first frame, or when it is asked for: what fails before leaves none
+ * behind, and overwrites none.
+ */
+export class LateCapture implements CaptureWriter {
+  #writer: CaptureWriter | null = null;
+  #isClosed = false;
+
+  /** @param inputs as for `createCaptureFile` */
+  constructor(
+    private readonly name: string,
+    private readonly inputs: readonly string[],
+  ) {}
+
+  get packets(): number {
+    return this.#writer?.packets ?? 0;
+  }
+
+  /** @throws as `createCaptureFile` */
+  create(): void {
+    if (!this.#isClosed) this.#writer ??= createCaptureFile(this.name, {}, this.inputs);
+  }
+
+  write(
+    bytes: Uint8Array,
+    offset: number,
+    length: number,
+    seconds: number,
+    nanoseconds: number,
+    originalLength?: number,
+  ): void {
+    this.create();
+    this.#writer?.write(bytes, offset, length, seconds, nanoseconds, originalLength);
+  }
+
+  flush(): void {
+    this.#writer?.flush();
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#writer?.close();
+  }
+}
+
+/**
  * Creates a capture file, or writes to standard output if its name is `-`: pcapng if the name ends in .pcapng or .ntar,
  * else pcap.
  * @param inputs files that are still being read: none of them may be the output.

@@ -1,8 +1,8 @@
-import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readSync, statSync } from "node:fs";
 import type { ByteSource } from "../formats/byte-stream.js";
 import { InputError } from "../util/errors.js";
-import { blocking } from "./blocking.js";
-import { inputFileError } from "./file-errors.js";
+import { blocking, mortal } from "./blocking.js";
+import { inputFileError, systemCode } from "./file-errors.js";
 
 const STDIN = 0;
 
@@ -10,12 +10,15 @@ const STDIN = 0;
 export class FileSource implements ByteSource, Disposable {
   readonly #name: string;
   #fd: number;
+  /** For somebody who writes, or types. */
+  readonly #mayWait: boolean;
 
   /** @throws InputError if it is missing, a directory or not readable. */
   constructor(name: string) {
     this.#name = name === "-" ? "standard input" : name;
     try {
-      this.#fd = name === "-" ? STDIN : openSync(name, "r");
+      this.#fd = name === "-" ? STDIN : isPipe(name) ? mortal(() => openSync(name, "r")) : openSync(name, "r");
+      this.#mayWait = !fstatSync(this.#fd).isFile();
       if (fstatSync(this.#fd).isDirectory()) {
         this.close();
         throw new InputError("file-directory", `cannot read ${this.#name}: it is a directory: give a file`);
@@ -27,7 +30,8 @@ export class FileSource implements ByteSource, Disposable {
 
   read(into: Uint8Array): number {
     try {
-      return blocking(() => readSync(this.#fd, into));
+      const read = () => blocking(() => readSync(this.#fd, into));
+      return this.#mayWait ? mortal(read) : read();
     } catch (error) {
       throw inputFileError(this.#name, error);
     }
@@ -40,5 +44,16 @@ export class FileSource implements ByteSource, Disposable {
 
   [Symbol.dispose](): void {
     this.close();
+  }
+}
+
+/** Whether it is neither a file nor a folder, but something whose bytes come once. */
+export function isPipe(name: string): boolean {
+  try {
+    const found = statSync(name, { throwIfNoEntry: false });
+    return found !== undefined && !found.isFile() && !found.isDirectory();
+  } catch (error) {
+    if (systemCode(error) === null) throw error;
+    return false;
   }
 }

@@ -1,14 +1,24 @@
-import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { execFileSync, spawnSync } from "node:child_process";
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { frame } from "../../test/formats/capture-bytes.js";
 import { EnvironmentError, InputError, UsageError } from "../util/errors.js";
-import { blocking } from "./blocking.js";
-import { createCaptureFile, openCaptureFile } from "./capture-file.js";
+import { blocking, mortal } from "./blocking.js";
+import { createCaptureFile, LateCapture, openCaptureFile } from "./capture-file.js";
 import { inputFileError, outputFileError } from "./file-errors.js";
-import { FileSink } from "./file-sink.js";
+import { checkOutputFile, FileSink } from "./file-sink.js";
 import { FileSource } from "./file-source.js";
 
 const folder = mkdtempSync(join(tmpdir(), "korral-files-"));
@@ -66,6 +76,20 @@ describe("FileSink", () => {
     expect(readFileSync(at("input"), "utf8")).toBe("precious");
   });
 
+  test("what would keep it from being written is found, and nothing changes", () => {
+    writeFileSync(at("earlier"), "what was here before");
+    symlinkSync("later", at("dangling"));
+    for (const name of ["earlier", "later", "dangling"]) expect(() => checkOutputFile(at(name))).not.toThrow();
+    execFileSync("mkfifo", [at("pipe")]);
+    for (const name of [at("pipe"), "/dev/null", "-"]) expect(() => checkOutputFile(name)).not.toThrow();
+    expect(readFileSync(at("earlier"), "utf8")).toBe("what was here before");
+    expect([existsSync(at("later")), lstatSync(at("dangling")).isSymbolicLink()]).toEqual([false, true]);
+    expect(() => checkOutputFile(folder)).toThrow("it is a directory");
+    expect(() => checkOutputFile(at("nowhere/x"))).toThrow("its directory does not exist");
+    expect(() => checkOutputFile(at("earlier/x"))).toThrow("a part of its path is no directory");
+    expect(() => checkOutputFile(at("earlier"), [at("earlier")])).toThrow(UsageError);
+  });
+
   test("what cannot be written is a matter of the surroundings", () => {
     mkdirSync(at("folder"));
     expect(() => new FileSink(at("folder"))).toThrow(EnvironmentError);
@@ -74,6 +98,44 @@ describe("FileSink", () => {
     expect(() => full.write(frame(10))).toThrow("no space is left");
     full.close();
   });
+});
+
+describe("LateCapture", () => {
+  const packets = (name: string) => [...openCaptureFile(at(name)).reader].length;
+
+  test("comes into being with its first frame, or when it is asked for", () => {
+    const unused = new LateCapture(at("unused.pcap"), []);
+    unused.flush();
+    unused.close();
+    unused.create();
+    expect([existsSync(at("unused.pcap")), unused.packets]).toEqual([false, 0]);
+    const empty = new LateCapture(at("empty.pcap"), []);
+    empty.create();
+    empty.close();
+    expect(packets("empty.pcap")).toBe(0);
+    const used = new LateCapture(at("used.pcapng"), []);
+    used.write(frame(60), 0, 60, 0, 0);
+    used.create();
+    used.write(frame(60), 0, 60, 1, 0);
+    used.close();
+    expect([used.packets, packets("used.pcapng")]).toEqual([2, 2]);
+    expect(() => new LateCapture(at("nowhere/x"), []).create()).toThrow(EnvironmentError);
+  });
+});
+
+test("whoever waits for others can be ended, and hears of signals afterwards", () => {
+  const listener = () => {};
+  process.on("SIGINT", listener);
+  const heard = () => process.listeners("SIGINT").length;
+  const before = heard();
+  expect(mortal(heard)).toBe(0);
+  expect(() =>
+    mortal(() => {
+      throw new RangeError();
+    }),
+  ).toThrow(RangeError);
+  expect(heard()).toBe(before);
+  process.off("SIGINT", listener);
 });
 
 describe("what the system reports", () => {

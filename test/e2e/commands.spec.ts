@@ -1,5 +1,5 @@
-import { execFileSync, spawn } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import { I82540em } from "../../src/devices/i82540em.js";
@@ -11,7 +11,7 @@ import { createCaptureWriter } from "../../src/formats/capture.js";
 import { MemoryDisk } from "../../src/ports/disk-image.js";
 import { LoopWire } from "../../src/ports/wire-end.js";
 import { Rig } from "../support/rig.js";
-import { framesOf, GUEST_SESSION, korral, NATIVE, scratch } from "./korral.js";
+import { framesOf, GUEST_SESSION, korral, NATIVE, scratch, startKorral, unread } from "./korral.js";
 
 const file = scratch();
 const session = framesOf(GUEST_SESSION);
@@ -38,6 +38,64 @@ function pcapng(): string {
   writeFileSync(name, Buffer.concat(chunks));
   return name;
 }
+
+describe("whoever reads the output", () => {
+  test.each<[string, readonly string[]]>([
+    ["help", ["--help"]],
+    ["a command's help", ["start", "--help"]],
+    ["devices", ["devices"]],
+    ["filter", ["filter", "tcp", GUEST_SESSION]],
+    ["start", ["start", ...NATIVE]],
+  ])("may have gone: %s", async (_, args) => {
+    expect(await unread("", args)).toEqual({ status: 0, stderr: "" });
+    expect(await unread("2>&1", args)).toEqual({ status: 0, stderr: "" });
+  });
+
+  test("may have gone when something is wrong", async () => {
+    expect(await unread("2>&1", ["frobnicate"])).toEqual({ status: 2, stderr: "" });
+    expect(await unread("2>&1", ["filter", "tcp", file("none")])).toEqual({ status: 5, stderr: "" });
+    expect(await unread("2>&1", [])).toEqual({ status: 2, stderr: "" });
+  });
+
+  test("may have gone while captures are still written", async () => {
+    const [tx, out] = [file("gone-tx.pcap"), file("gone.pcap")];
+    const args = ["start", ...NATIVE, "--netdev", `pcap,rx=${GUEST_SESSION},tx=${tx}`, "--client", `all,out=${out}`];
+    expect(await unread("", args)).toEqual({ status: 0, stderr: "" });
+    expect(framesOf(out)).toEqual(session);
+    expect(framesOf(tx).length).toBe(session.length);
+  });
+
+  test.skipIf(!existsSync("/dev/full"))("may have no room", async () => {
+    const full = (also: string, ...args: string[]): readonly [number | null, string] => {
+      const { status, stderr } = spawnSync("bash", ["-c", `"$@" ${also}`, "-", process.execPath, BIN, ...args]);
+      return [status, stderr.toString()];
+    };
+    const sentence = "korral: cannot write to standard output: no space is left\n";
+    for (const args of [["devices"], ["start", ...NATIVE], ["--help"]]) {
+      expect(full(">/dev/full", ...args), args[0]).toEqual([6, sentence]);
+    }
+    expect(full("2>/dev/full", "filter", "tcp", file("none"))).toEqual([5, ""]);
+  });
+});
+
+test.skipIf(process.platform === "win32").each(["SIGINT", "SIGTERM"] as const)(
+  "who waits for a pipe can be ended by %s",
+  async (signal) => {
+    const pipe = file(`pipe-${signal}`);
+    execFileSync("mkfifo", [pipe]);
+    for (const args of [
+      ["filter", "", pipe],
+      ["filter", "", "-"],
+      ["modinfo", pipe],
+    ]) {
+      const child = startKorral(args);
+      const again = setInterval(() => child.kill(signal), 700);
+      const ended = await new Promise((resolve) => child.on("close", (status, by) => resolve(status ?? by)));
+      clearInterval(again);
+      expect(ended, args.join(" ")).toBe(signal);
+    }
+  },
+);
 
 describe("filter", () => {
   test.each([

@@ -3,7 +3,7 @@ import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { isInstalled, run, Workshop } from "../support/binutils.js";
 import { debianKernel } from "../support/debian-kernel.js";
-import { korral, startKorral } from "./korral.js";
+import { korral, startKorral, unread } from "./korral.js";
 
 const workshop = new Workshop();
 afterAll(() => workshop.close());
@@ -233,6 +233,13 @@ describe.skipIf(!isInstalled("gcc"))("exec", () => {
     const end = await new Promise((resolve) => child.on("close", resolve));
     clearInterval(interrupt);
     expect([end, text]).toEqual([130, "korral: interrupted\n"]);
+  });
+
+  test("a reader that has gone changes nothing about the status", async () => {
+    expect(await unread("", ["exec", o2, "twice", "1"])).toEqual({ status: 0, stderr: "" });
+    const { status, stderr } = await unread("", ["exec", o2, "undefined"]);
+    expect([status, stderr]).toEqual([3, expect.stringMatching(/^korral: [^\n]*invalid opcode[^\n]*\n$/)]);
+    expect(await unread("2>&1", ["exec", o2, "undefined"])).toEqual({ status: 3, stderr: "" });
   });
 
   test("executables: at a fixed address, static, position-independent; by name and by address", async () => {

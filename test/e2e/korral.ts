@@ -35,6 +35,16 @@ export function korral(args: readonly string[], input?: Uint8Array | string): Pr
   });
 }
 
+/** Runs the command with a reader of its output that has gone before the first byte. @param also `2>&1`, or what else is led elsewhere */
+export function unread(also: string, args: readonly string[]): Promise<{ status: number | null; stderr: string }> {
+  const script = `set -o pipefail; "$@" ${also} | exec 0<&-`;
+  return new Promise((resolve) => {
+    const child = execFile("bash", ["-c", script, "-", process.execPath, BIN, ...args], (_, __, stderr) => {
+      resolve({ status: child.exitCode, stderr });
+    });
+  });
+}
+
 /** Starts the command and leaves it running. */
 export function startKorral(args: readonly string[]): ChildProcess {
   return spawn(process.execPath, [BIN, ...args], { stdio: ["pipe", "pipe", "pipe"] });

@@ -7,7 +7,7 @@ import { decompress } from "../../src/formats/compression.js";
 import { debianKernel } from "../support/debian-kernel.js";
 import { kernelDeb } from "../support/kernel-deb.js";
 import { Broken, patchedModule, withOtherChecksum } from "../support/patched-module.js";
-import { framesOf, GUEST_SESSION, korral, type Outcome, scratch, startKorral } from "./korral.js";
+import { framesOf, GUEST_SESSION, korral, type Outcome, scratch, startKorral, unread } from "./korral.js";
 
 const PATIENCE = 300_000;
 const ARM64 = 183;
@@ -56,6 +56,14 @@ describe.skipIf(typeof kernel === "string")("korral run", () => {
         Uint8Array.from({ length: Math.max(60, frame.length) }, (_, i) => frame[i] ?? 0),
       );
       expect(framesOf(file("tx.pcap"))).toEqual(sent);
+    });
+
+    test("and says nothing to who has gone, with its captures complete", async () => {
+      const args = ["run", "e1000", "--netdev", `pcap,rx=${GUEST_SESSION},tx=${file("gone-tx.pcap")}`];
+      args.push("--client", `all,out=${file("gone.pcap")},send=${GUEST_SESSION}`, "--kernel", directory);
+      expect(await unread("2>&1", args)).toEqual({ status: 0, stderr: "" });
+      expect(framesOf(file("gone.pcap"))).toEqual(session);
+      expect(framesOf(file("gone-tx.pcap")).length).toBe(session.length);
     });
 
     test("with a module from a file", async () => {
@@ -152,6 +160,23 @@ describe.skipIf(typeof kernel === "string")("korral run", () => {
       ],
       ["an option that makes no sense", () => ["e1000", "--seed", "x"], 2, /^run: --seed x: /],
       ["a capture that is not there", () => ["e1000", "--netdev", `pcap,rx=${file("none.pcap")}`], 5, /none\.pcap/],
+      ["a capture of a client that is not there", () => ["e1000", "--client", `a,send=${file("none")}`], 5, /none/],
+      ["an output in no folder", () => ["e1000", "--client", `a,out=${file("none/x")}`], 6, /directory does not exist/],
+      ["an output that is a folder", () => ["e1000", "--netdev", `pcap,tx=${file(".")}`], 6, /it is a directory/],
+      [
+        "two outputs of which one cannot be",
+        () => [
+          "e1000",
+          "--netdev",
+          "pcap",
+          "--client",
+          `a,out=${file("no.pcap")}`,
+          "--client",
+          `b,out=${file("none/x")}`,
+        ],
+        6,
+        /directory does not exist/,
+      ],
     ];
     test.each(cases)("%s: in a sentence and a document, before the kernel starts", async (_, args, status, message) => {
       const given = args();
@@ -170,6 +195,16 @@ describe.skipIf(typeof kernel === "string")("korral run", () => {
       });
       expect(outcome.stderr).toBe(`korral: ${error.message}\n`);
       expect(existsSync(file("no.pcap"))).toBe(false);
+    });
+
+    test("and leaves captures alone that it does not get to", async () => {
+      const broken = written(
+        "start.ko",
+        patchedModule(moduleOf("e1000"), "e1000.ko", "init_module", Broken.outOfMemory),
+      );
+      const [tx, out] = [written("before.pcap", Uint8Array.of(1, 2, 3)), file("never.pcap")];
+      const outcome = await run(broken, "--netdev", `pcap,tx=${tx}`, "--client", `all,out=${out}`);
+      expect([outcome.status, readFileSync(tx).length, existsSync(out)]).toEqual([1, 3, false]);
     });
 
     test("without --json, standard output is empty", async () => {

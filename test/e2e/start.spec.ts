@@ -265,6 +265,29 @@ describe("what is wrong is found before anything happens", () => {
     expect(stdout).toBe("");
   });
 
+  test("with --json, a document says it, too", async () => {
+    const { status, stdout, stderr } = await korral([
+      "start",
+      ...NATIVE,
+      "--json",
+      "--client",
+      `a,out=${file("none/x")}`,
+    ]);
+    const { error, ...cases } = JSON.parse(stdout);
+    expect([status, Object.keys(cases), error.code]).toEqual([6, [], "file-missing"]);
+    expect(stderr).toBe(`korral: ${error.message}\n`);
+  });
+
+  test("with --json, what goes wrong later is in one document with the cases before", async () => {
+    const broken = file("broken.pcap");
+    const whole = readFileSync(GUEST_SESSION);
+    writeFileSync(broken, whole.subarray(0, whole.length - 5));
+    const { status, stdout } = await korral(["start", ...NATIVE, "--json", "--netdev", `pcap,rx=${broken}`]);
+    const { error, ...cases } = JSON.parse(stdout);
+    expect([status, error.message]).toEqual([5, expect.stringMatching(/broken at byte/)]);
+    expect(Object.keys(cases)).toContain("terminal");
+  });
+
   test("an output that is an input is refused, and is still there", async () => {
     const precious = image();
     const copy = file("copy.pcap");

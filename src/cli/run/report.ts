@@ -52,7 +52,7 @@ export function documentOf(progress: Progress, error: unknown): object {
     driver,
     kernel,
     device,
-    error: error === null ? null : describe(error),
+    error: error === null ? null : describeError(error),
     link: progress.link,
     rx: adapter === null ? null : { packets: adapter.received, bytes: adapter.receivedBytes },
     tx:
@@ -78,7 +78,8 @@ function dmaOf({ dma }: LinuxDomain["services"], { budget }: Machine): object {
   return { maps, unmaps, live: dma.live, lent, refused, pinnedPeak: budget.peak, pinBound: budget.bound };
 }
 
-function describe(error: unknown): { readonly code: string; readonly message: string } {
+/** An error in a document. */
+export function describeError(error: unknown): { readonly code: string; readonly message: string } {
   const message = error instanceof Error ? error.message : String(error);
   return { code: error instanceof KorralError ? error.code : "internal", message };
 }

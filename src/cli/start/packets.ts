@@ -3,9 +3,8 @@ import { KorralNic } from "../../devices/korral-nic.js";
 import { E1000Driver } from "../../drivers/e1000/e1000-driver.js";
 import { KorralNicDriver } from "../../drivers/korral-nic/korral-nic-driver.js";
 import type { Machine } from "../../machine.js";
-import type { CaptureWire } from "../../ports/capture-wire.js";
 import { type ClientSpec, Clients, clientFigures, describeClient } from "../client.js";
-import { type Netdev, type NetdevSpec, openCaptures, openNetdev } from "../netdev.js";
+import { type CapturesNetdev, type Netdev, type NetdevSpec, openCaptures, openNetdev } from "../netdev.js";
 import { stderr } from "../output.js";
 import type { CaseReport } from "./report.js";
 
@@ -44,7 +43,7 @@ export async function receivedPackets(
     const sendsBack = specs.find(({ receives, address }) => receives && address === null) ?? null;
     const clients = await Clients.open(machine, domain.endpoint, specs, inputs, isReplay ? sendsBack : null);
     const report = await play(machine, netdev, clients, () =>
-      captures === null ? untilHangup(machine, netdev, clients, duration) : replay(machine, captures.wire),
+      captures === null ? untilHangup(machine, netdev, clients, duration) : replay(machine, captures),
     );
     domain.kill("the case is over");
     return {
@@ -80,7 +79,7 @@ export async function offloadedPackets(
     const unrecorded = specs.map((spec) => ({ ...spec, out: null }));
     const sendsBack = unrecorded.find(({ receives, address }) => receives && address === null) ?? null;
     const clients = await Clients.open(machine, domain.endpoint, unrecorded, inputs, sendsBack);
-    const report = await play(machine, netdev, clients, () => replay(machine, wire));
+    const report = await play(machine, netdev, clients, () => replay(machine, netdev));
     const copies = machine.statistics.copies - before;
     const peak = machine.budget.pool(1).peak;
     domain.kill("the case is over");
@@ -128,7 +127,8 @@ async function play(machine: Machine, netdev: Netdev, clients: Clients, traffic:
   return report;
 }
 
-async function replay(machine: Machine, wire: CaptureWire): Promise<void> {
+async function replay(machine: Machine, { wire, record }: CapturesNetdev): Promise<void> {
+  record();
   if (machine.clock.isVirtual) {
     wire.playByTime();
     await machine.idle();
