@@ -1,4 +1,5 @@
 import type { Clock } from "../bus/clock.js";
+import type { AddressSpaceCapability } from "../capability/address-space.js";
 import type { EndpointCapability } from "../capability/endpoint.js";
 import type { SpaceBankCapability } from "../capability/space-bank.js";
 import { NetworkClient } from "../drivers/network-service.js";
@@ -110,7 +111,7 @@ export class Client {
       this.#failed = reject;
     });
     const taking = receiver.run({
-      take: (frame, offset) => this.#take(frame, offset, receiver),
+      take: (frame, space, offset, originalLength) => this.#take(frame, space, offset, originalLength),
       drained: () => this.#host?.flush(),
     });
     await Promise.race([taking, failure]);
@@ -134,11 +135,11 @@ export class Client {
     await this.#surroundings.bank.destroy(this.#bank);
   }
 
-  async #take(frame: Uint8Array, offset: number, { space }: Receiver): Promise<void> {
+  async #take(frame: Uint8Array, space: AddressSpaceCapability, offset: number, originalLength: number): Promise<void> {
     const { record, sendBack } = this.#options;
     if (record != null) {
       const now = this.#surroundings.clock.now();
-      record.write(frame, 0, frame.length, Math.floor(now / 1e9), Math.floor(now % 1e9));
+      record.write(frame, 0, frame.length, Math.floor(now / 1e9), Math.floor(now % 1e9), originalLength);
     }
     this.#host?.receive(frame, 0, frame.length);
     if (sendBack !== true) return;

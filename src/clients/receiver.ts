@@ -6,8 +6,8 @@ import type { PacketRingCapability, RingCounters } from "../transfer/packet-ring
 import { PAGE_SIZE } from "../util/brand.js";
 import type { MaybePromise } from "../util/maybe-promise.js";
 
-/** Takes every frame that is not a jumbo frame; two of them fill a page. */
-export const SLOT_BYTES = 2048;
+/** Takes every frame that is not a jumbo frame; two of them fill a page. Where jumbo frames are usual, slots are of whole pages. */
+const USUAL_SLOT = 2048;
 
 export interface ReceiverOptions {
   /** A pcap filter expression; empty: everything. */
@@ -21,27 +21,30 @@ export interface FrameTaker {
   /**
    * One frame.
    * @param frame lent until the call's promise has resolved
-   * @param offset where it lies in the receiver's space until then
+   * @param space the receiver's, where it lies until then
+   * @param originalLength what it had before it was cut to a buffer
    */
-  take(frame: Uint8Array, offset: number): MaybePromise<void>;
+  take(frame: Uint8Array, space: AddressSpaceCapability, offset: number, originalLength: number): MaybePromise<void>;
   /** No more frames wait for now. */
   drained?(): void;
 }
 
 /** The receiving end of a client: memory of its own, and a session with the adapter that fills it. */
 export class Receiver {
-  readonly space: AddressSpaceCapability;
+  readonly #bank: SpaceBankCapability;
   readonly #network: NetworkClient;
   readonly #options: ReceiverOptions;
-  readonly #frame = new Uint8Array(SLOT_BYTES);
   #ring: PacketRingCapability | null = null;
+  /** Where the slots are. */
+  #space: AddressSpaceCapability | null = null;
+  #slot = new Uint8Array(0);
   #counters: RingCounters = { delivered: 0, bytes: 0, full: 0, gone: 0, cut: 0 };
 
   /** @param bank that the buffers are bought from */
   constructor(bank: SpaceBankCapability, network: NetworkClient, options: ReceiverOptions) {
+    this.#bank = bank;
     this.#network = network;
     this.#options = options;
-    this.space = bank.region({ pages: Math.ceil((options.post * SLOT_BYTES) / PAGE_SIZE) });
   }
 
   get counters(): RingCounters {
@@ -56,21 +59,27 @@ export class Receiver {
   /** @throws FilterSyntaxError, ArgumentError: what the driver says about the session */
   async open(): Promise<void> {
     const { filter, post: slots } = this.#options;
-    this.#ring = await this.#network.open({ space: this.space, offset: 0, slots, slotBytes: SLOT_BYTES, filter });
+    const { longestFrame } = await this.#network.info();
+    const slotBytes = longestFrame <= USUAL_SLOT ? USUAL_SLOT : Math.ceil(longestFrame / PAGE_SIZE) * PAGE_SIZE;
+    const space = this.#bank.region({ pages: Math.ceil((slots * slotBytes) / PAGE_SIZE) });
+    this.#space = space;
+    this.#slot = new Uint8Array(slotBytes);
+    this.#ring = await this.#network.open({ space, offset: 0, slots, slotBytes, filter });
   }
 
   /** Takes frames until the session is closed, or the driver's end closes it. */
   async run(taker: FrameTaker): Promise<void> {
     const ring = this.#ring;
-    if (ring === null) return;
+    const space = this.#space;
+    if (ring === null || space === null) return;
     try {
       for (;;) {
         await ring.wait();
         for (let length = ring.peek(); length >= 0; length = ring.peek()) {
-          const frame = this.#frame.subarray(0, length);
-          const { offset } = ring;
-          await this.space.read(offset, frame);
-          await taker.take(frame, offset);
+          const frame = this.#slot.subarray(0, length);
+          const { offset, originalLength } = ring;
+          await space.read(offset, frame);
+          await taker.take(frame, space, offset, originalLength);
           ring.shift();
         }
         taker.drained?.();

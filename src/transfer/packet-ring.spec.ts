@@ -18,16 +18,21 @@ describe("a packet ring", () => {
       const offset = 64 + (random() % 9000);
       const { space, ring } = await ringWith(slots, slotBytes, offset);
       const model: Uint8Array[] = [];
+      const originals: number[] = [];
       for (let step = 0; step < 100; step++) {
         if (random() % 3 > 0) {
           const length = 14 + (random() % 6000);
           const frame = noise(length + 10, random());
           const fits = model.length < slots;
           expect(ring.deliver(frame, 10, length)).toBe(fits);
-          if (fits) model.push(frame.slice(10, 10 + Math.min(length, slotBytes)));
+          if (fits) {
+            model.push(frame.slice(10, 10 + Math.min(length, slotBytes)));
+            originals.push(length);
+          }
         } else if (model.length > 0) {
           const expected = model.shift() ?? new Uint8Array(0);
           expect(ring.peek()).toBe(expected.length);
+          expect(ring.originalLength).toBe(originals.shift());
           const got = new Uint8Array(expected.length);
           await space.read(ring.offset, got);
           expect(Buffer.compare(got, expected)).toBe(0);

@@ -28,6 +28,7 @@ export class PacketRing extends KernelObject {
   readonly #frames: readonly FrameNumber[];
   readonly #incarnations: readonly Incarnation[];
   readonly #lengths: Int32Array;
+  readonly #originals: Int32Array;
   readonly #start: number;
   #produced = 0;
   #consumed = 0;
@@ -58,6 +59,7 @@ export class PacketRing extends KernelObject {
     this.#frames = this.#pages.map((page) => page.frame);
     this.#incarnations = this.#pages.map((page) => page.incarnation);
     this.#lengths = new Int32Array(slots);
+    this.#originals = new Int32Array(slots);
     this.#start = offset & PAGE_MASK;
   }
 
@@ -84,7 +86,7 @@ export class PacketRing extends KernelObject {
       this.gone++;
       return false;
     }
-    this.commit(slot, count, length > slotBytes);
+    this.commit(slot, count, length > slotBytes, length);
     return true;
   }
 
@@ -110,9 +112,10 @@ export class PacketRing extends KernelObject {
     return this.#produced % this.request.slots;
   }
 
-  /** The frame is in its slot. */
-  commit(slot: number, length: number, cut: boolean): void {
+  /** The frame is in its slot. @param original its length before it was cut, if that is known */
+  commit(slot: number, length: number, cut: boolean, original = length): void {
     this.#lengths[slot] = length;
+    this.#originals[slot] = original;
     this.#produced++;
     this.delivered++;
     this.bytes += length;
@@ -123,6 +126,11 @@ export class PacketRing extends KernelObject {
   /** @returns the length of the oldest frame, or −1 */
   peek(): number {
     return this.#produced === this.#consumed ? -1 : this.#lengths[this.#consumed % this.request.slots];
+  }
+
+  /** The length of the oldest frame before it was cut to its slot, as far as that is known. */
+  get originalLength(): number {
+    return this.#originals[this.#consumed % this.request.slots];
   }
 
   /** Offset, in the client's space, of the oldest frame. */
@@ -188,6 +196,11 @@ export class PacketRingCapability extends Capability<PacketRing> {
   /** Length of the oldest frame that waits, or −1. */
   peek(): number {
     return openRing(this, "packet ring").peek();
+  }
+
+  /** Its length before it was cut to its slot, as far as that is known. */
+  get originalLength(): number {
+    return openRing(this, "packet ring").originalLength;
   }
 
   /** Where that frame is, in the space that the client provided. */
