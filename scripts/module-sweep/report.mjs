@@ -20,7 +20,7 @@ export function report(results, kernel) {
   const lines = [
     `### ${kernel}`,
     "",
-    "| folder | modules | clean | with a device | bound | clean with zeroes | with ones | with both |",
+    "| folder | modules | clean with zeroes | with ones | with both | with a device | bound | clean of these with both |",
     "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
   ];
   const groups = [...SIX, "other"];
@@ -46,22 +46,22 @@ function folderOf(path) {
   return SIX.find((folder) => path.startsWith(folder)) ?? "other";
 }
 
-/** Clean modules are clean in all of their trials. */
+/** A module that was tried without a device counts for both fills. */
 function row(folder, some) {
   const devices = some.filter(([{ fill }]) => fill !== "none");
   const isClean = (trials) => trials.every(({ outcome }) => outcome === "clean");
-  const cleanWith = (wanted) =>
-    devices.filter((trials) => trials.some(({ fill, outcome }) => fill === wanted && outcome === "clean")).length;
+  const cleanWith = (fill) =>
+    some.filter((trials) => trials.some((one) => [fill, "none"].includes(one.fill) && one.outcome === "clean")).length;
   const bound = devices.filter((trials) => trials.some((one) => one.bound != null)).length;
   const part = (count, all) => (all === 0 ? "" : `${count} (${((100 * count) / all).toFixed(1)} %)`);
   const cells = [
     folder,
     some.length,
+    part(cleanWith("zeroes"), some.length),
+    part(cleanWith("ones"), some.length),
     part(some.filter(isClean).length, some.length),
     devices.length,
     bound,
-    part(cleanWith("zeroes"), devices.length),
-    part(cleanWith("ones"), devices.length),
     part(devices.filter(isClean).length, devices.length),
   ];
   return `| ${cells.join(" | ")} |`;
