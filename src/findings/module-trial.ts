@@ -144,7 +144,7 @@ class ModuleTrial {
   async run(): Promise<TrialResult> {
     const domain = this.#domain;
     try {
-      domain.boot((key, make) => this.kernel.files.derived(key, make));
+      domain.boot((key, make, isUsable) => this.kernel.files.derived(key, make, isUsable));
       domain.scanPci(this.slot === null ? [] : [this.slot]);
       this.#shared.bytes ??= domain.sandbox.keepTranslations();
       this.#leaks.start();

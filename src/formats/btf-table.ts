@@ -10,7 +10,7 @@ import {
   type BtfTypeId,
 } from "./btf-format.js";
 import { hashName, NAME_HASH_START, NameIndex } from "./name-index.js";
-import { type Kept, PackedArrays, packArrays } from "./packed-arrays.js";
+import { type Kept, keptAs, PackedArrays, packArrays } from "./packed-arrays.js";
 
 const SWAPPED_MAGIC = 0x9feb;
 const KIND_SHIFT = 24;
@@ -18,9 +18,9 @@ const KIND_MASK = 0x1f;
 const ITEM_COUNT_MASK = 0xffff;
 const LONGEST_INTEGER_BYTES = 16;
 /** To be changed with what is kept. */
-const KEPT_FORMAT = 0x6274_0001;
-/** Bytes of the section, starts of records, the two tables of the index of names. */
-const KEPT_ARRAYS = 4;
+const KEPT_FORMAT = 0x6274_0002;
+/** Bytes of the section, the two tables of the index of names. */
+const KEPT_ARRAYS = 3;
 
 const utf8 = new TextDecoder();
 const toUtf8 = new TextEncoder();
@@ -44,14 +44,14 @@ export class BtfTable {
   /**
    * @param bytes the section; must not change
    * @param source for messages, such as "vmlinux"
-   * @param checked where each record starts, if the records were checked before
+   * @param isChecked whether what its records refer to was checked before
    * @throws BtfError, UnsupportedError for another version or byte order
    */
   constructor(
     private readonly bytes: Uint8Array,
     readonly base: BtfTable | null,
     readonly source: string,
-    checked: Uint32Array | null = null,
+    isChecked = false,
   ) {
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     const header = this.#header();
@@ -59,29 +59,36 @@ export class BtfTable {
     this.#firstString = base === null ? 0 : base.#endString;
     this.#endString = this.#firstString + header.stringsLength;
     this.firstId = base === null ? 1 : base.endId;
-    this.#offsets = checked ?? this.#index(header.typesAt, header.typesAt + header.typesLength);
+    this.#offsets = this.#index(header.typesAt, header.typesAt + header.typesLength);
     this.endId = this.firstId + this.#offsets.length;
-    if (checked === null) for (const offset of this.#offsets) this.#check(offset);
+    if (!isChecked) for (const offset of this.#offsets) this.#check(offset);
   }
 
   /** @param kept where what was found in this section is kept for the next time */
   static ofImage(bytes: Uint8Array, source: string, kept: Kept | null): BtfTable {
     if (kept === null) return new BtfTable(bytes, null, source);
-    const packed = kept("types", () => new BtfTable(bytes, null, source).#pack());
-    return BtfTable.#unpack(packed, bytes, source) ?? new BtfTable(bytes, null, source);
+    return keptAs(kept, "types", {
+      read: (packed) => BtfTable.#unpack(packed, bytes, source),
+      make: () => {
+        const table = new BtfTable(bytes, null, source);
+        return [table.#pack(), table];
+      },
+    });
   }
 
   #pack(): Uint8Array {
     const index = this.#nameIndex();
-    return packArrays(KEPT_FORMAT, [Uint32Array.of(this.bytes.length), this.#offsets, ...index.tables]);
+    return packArrays(KEPT_FORMAT, [Uint32Array.of(this.bytes.length), ...index.tables]);
   }
 
   static #unpack(kept: Uint8Array, bytes: Uint8Array, source: string): BtfTable | null {
     const packed = PackedArrays.of(kept, KEPT_FORMAT, KEPT_ARRAYS);
-    if (packed === null || packed.uint32(0)[0] !== bytes.length) return null;
-    const table = new BtfTable(bytes, null, source, packed.uint32(1));
-    table.#names = NameIndex.of([packed.int32(2), packed.int32(3)]);
-    return table;
+    if (packed === null) return null;
+    const length = packed.uint32(0);
+    if (length.length !== 1 || length[0] !== bytes.length) return null;
+    const table = new BtfTable(bytes, null, source, true);
+    table.#names = NameIndex.of([packed.int32(1), packed.int32(2)], table.#offsets.length);
+    return table.#names === null ? null : table;
   }
 
   kind(id: number): BtfKind {

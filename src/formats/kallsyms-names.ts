@@ -14,7 +14,7 @@ export class KallsymsNames {
   readonly #expanded = new Uint8Array(LONGEST_SYMBOL_BYTES);
 
   /**
-   * @param starts where each symbol starts and the last one ends, if that is known
+   * @param starts where each symbol starts and the last one ends, if that was found out before
    * @throws InputError (`kallsyms-broken`) if the names do not fit their markers or their bounds
    */
   constructor(
@@ -31,6 +31,18 @@ export class KallsymsNames {
       this.#tokenLengths[token] = bytes.indexOf(0, start) - start;
     }
     this.#starts = starts ?? this.#walk(view, tables);
+  }
+
+  /** @param starts as another one of the same bytes had them. @returns null if they cannot be those */
+  static checked(bytes: Uint8Array, tables: KallsymsTables, source: string, starts: Uint32Array): KallsymsNames | null {
+    const { count, namesAt, namesEnd, tokensAt, tokenIndexAt } = tables;
+    if (starts.length !== count + 1 || starts[0] !== namesAt || namesEnd > bytes.length) return null;
+    if (tokensAt >= bytes.length || tokenIndexAt + 2 * TOKENS > bytes.length) return null;
+    for (let index = 0; index < count; index++) {
+      const length = packedLength(bytes, starts[index], namesEnd);
+      if (length === 0 || starts[index + 1] !== starts[index] + length) return null;
+    }
+    return new KallsymsNames(bytes, tables, source, starts);
   }
 
   get starts(): Uint32Array {

@@ -5,7 +5,7 @@ import { nearNames, similarText } from "../util/near-names.js";
 import { KallsymsNames } from "./kallsyms-names.js";
 import { findKallsymsTables, type KallsymsTables, relativeBaseAt } from "./kallsyms-search.js";
 import { hashName, NAME_HASH_START, NameIndex } from "./name-index.js";
-import { type Kept, PackedArrays, packArrays } from "./packed-arrays.js";
+import { type Kept, keptAs, PackedArrays, packArrays } from "./packed-arrays.js";
 
 /** The image has no such symbol. */
 export class SymbolLookupError extends UnsupportedError {
@@ -27,7 +27,7 @@ export interface SymbolPlace {
 const toUtf8 = new TextEncoder();
 
 /** To be changed with what is kept. */
-const KEPT_FORMAT = 0x6b73_0001;
+const KEPT_FORMAT = 0x6b73_0002;
 /** Places of tables, starts of names, addresses, the two tables of the index of names. */
 const KEPT_ARRAYS = 5;
 const KEPT_PLACES = 7;
@@ -62,8 +62,13 @@ export class Kallsyms {
    */
   static find(rodata: Uint8Array, source: string, kept: Kept | null = null): Kallsyms {
     if (kept === null) return Kallsyms.#search(rodata, source).symbols;
-    const bytes = kept("symbols", () => Kallsyms.#pack(Kallsyms.#search(rodata, source), rodata));
-    return Kallsyms.#unpack(bytes, rodata, source) ?? Kallsyms.#search(rodata, source).symbols;
+    return keptAs(kept, "symbols", {
+      read: (bytes) => Kallsyms.#unpack(bytes, rodata, source),
+      make: () => {
+        const found = Kallsyms.#search(rodata, source);
+        return [Kallsyms.#pack(found, rodata), found.symbols];
+      },
+    });
   }
 
   static #search(rodata: Uint8Array, source: string): { readonly symbols: Kallsyms; readonly tables: KallsymsTables } {
@@ -100,10 +105,14 @@ export class Kallsyms {
     const [length, count, namesAt, namesEnd, markersAt, tokensAt, tokenIndexAt] = places;
     const starts = packed.uint32(1);
     const addresses = packed.float64(2);
-    if (length !== rodata.length || starts.length !== count + 1 || addresses.length !== count) return null;
+    if (length !== rodata.length || addresses.length !== count) return null;
     const tables = { count, namesAt, namesEnd, markersAt, tokensAt, tokenIndexAt, offsetsAt: [] };
-    const symbols = new Kallsyms(source, new KallsymsNames(rodata, tables, source, starts), addresses);
-    symbols.#index = NameIndex.of([packed.int32(3), packed.int32(4)]);
+    const index = NameIndex.of([packed.int32(3), packed.int32(4)], count);
+    if (index === null || !addresses.every(Number.isSafeInteger) || !areAscending(addresses)) return null;
+    const names = KallsymsNames.checked(rodata, tables, source, starts);
+    if (names === null) return null;
+    const symbols = new Kallsyms(source, names, addresses);
+    symbols.#index = index;
     return symbols;
   }
 

@@ -27,13 +27,20 @@ export class NameIndex {
 
   /** For entries 0 to `capacity` - 1. */
   static forEntries(capacity: number): NameIndex {
-    const slots = 2 ** Math.ceil(Math.log2(Math.max(capacity, 1) * 2));
-    return new NameIndex(new Int32Array(slots).fill(-1), new Int32Array(capacity));
+    return new NameIndex(new Int32Array(slotsFor(capacity)).fill(-1), new Int32Array(capacity).fill(-1));
   }
 
-  /** One that was made before. @param tables as it had them */
-  static of([first, after]: readonly [Int32Array, Int32Array]): NameIndex {
-    return new NameIndex(first, after);
+  /**
+   * One that was made before, for entries 0 to `capacity` - 1.
+   * @param tables as it had them
+   * @returns null if they cannot be those of one
+   */
+  static of([first, after]: readonly [Int32Array, Int32Array], capacity: number): NameIndex | null {
+    const isOurs = (entry: number): boolean => entry >= -1 && entry < capacity;
+    const fits = first.length === slotsFor(capacity) && after.length === capacity && first.every(isOurs);
+    // Lists that ascend come to an end.
+    const ascends = (next: number, entry: number): boolean => next === -1 || (next > entry && next < capacity);
+    return fits && after.every(ascends) ? new NameIndex(first, after) : null;
   }
 
   get tables(): readonly [Int32Array, Int32Array] {
@@ -60,4 +67,8 @@ export class NameIndex {
   #slot(hash: number): number {
     return (hash ^ (hash >>> 15)) & this.#mask;
   }
+}
+
+function slotsFor(capacity: number): number {
+  return 2 ** Math.ceil(Math.log2(Math.max(capacity, 1) * 2));
 }

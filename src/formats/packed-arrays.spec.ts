@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { PackedArrays, packArrays } from "./packed-arrays.js";
+import { type Kept, keptAs, PackedArrays, packArrays } from "./packed-arrays.js";
 
 const arrays = [
   Int32Array.of(-1, 2, 3),
@@ -28,4 +28,28 @@ test("what is of another format, or cut off, is nothing", () => {
   for (let length = 0; length < packed.length - 8; length++) {
     expect(PackedArrays.of(packed.slice(0, length), 7, 4), `${length} bytes`).toBeNull();
   }
+});
+
+test("what was kept is read once, and made anew if it cannot be read", () => {
+  const done: string[] = [];
+  const read = (bytes: Uint8Array): number | null => {
+    done.push("read");
+    return bytes[0] === 0 ? null : bytes[0];
+  };
+  const make = (): readonly [Uint8Array, number] => {
+    done.push("made");
+    return [Uint8Array.of(9), 9];
+  };
+  const holding =
+    (held: number): Kept =>
+    (_, anew, isUsable) =>
+      isUsable(Uint8Array.of(held)) ? Uint8Array.of(held) : anew();
+  expect(keptAs(holding(5), "k", { read, make })).toBe(5);
+  expect(keptAs(holding(0), "k", { read, make })).toBe(9);
+  expect(keptAs((_, anew) => anew(), "k", { read, make })).toBe(9);
+  expect(done).toEqual(["read", "read", "made", "made"]);
+  const heedless = (held: number): Kept => {
+    return () => Uint8Array.of(held);
+  };
+  expect([keptAs(heedless(5), "k", { read, make }), keptAs(heedless(0), "k", { read, make })]).toEqual([5, 9]);
 });

@@ -1,5 +1,31 @@
-/** Looks up what was kept under a key, or keeps what `make` makes. Whoever keeps it sees to it that it comes back as it was. */
-export type Kept = (key: string, make: () => Uint8Array) => Uint8Array;
+/**
+ * Looks up what was kept under a key, or keeps what `make` makes, also in place of what is not usable. Whoever keeps it
+ * sees to it that it comes back as it was; it may still be something else's.
+ */
+export type Kept = (key: string, make: () => Uint8Array, isUsable: (bytes: Uint8Array) => boolean) => Uint8Array;
+
+/**
+ * What was kept, if it can be read, else what is made, and kept from then on.
+ * @param read null for what is something else, or broken
+ * @param make what is kept of it, and itself
+ */
+export function keptAs<T>(
+  kept: Kept,
+  key: string,
+  { read, make }: { read: (bytes: Uint8Array) => T | null; make: () => readonly [bytes: Uint8Array, made: T] },
+): T {
+  const found: { value: T | null } = { value: null };
+  const fresh = (): Uint8Array => {
+    const [bytes, made] = make();
+    found.value = made;
+    return bytes;
+  };
+  const bytes = kept(key, fresh, (bytes) => {
+    found.value = read(bytes);
+    return found.value !== null;
+  });
+  return found.value ?? read(bytes) ?? make()[1];
+}
 
 type Numbers = Int32Array | Uint32Array | Float64Array;
 

@@ -1,33 +1,32 @@
+import { crc32 } from "../formats/crc.js";
+import { type Kept, keptAs } from "../formats/packed-arrays.js";
 import { CPU } from "../translator/cpu-state.js";
 import { SHADOW } from "../translator/guest-space.js";
 import type { GuestAddress } from "../util/guest-address.js";
-import type { HeapState } from "./heap.js";
-import { PERCPU, PERCPU_BYTES, STACKS, STACKS_END, VMALLOC, VMALLOC_END, VMEMMAP, VMEMMAP_END } from "./layout.js";
-import type { PageState } from "./pages.js";
-import type { PercpuState } from "./percpu.js";
+import { type BootState, parseBootState } from "./boot-state.js";
+import {
+  PERCPU,
+  PERCPU_BYTES,
+  PHYSICAL_BASE,
+  STACKS,
+  STACKS_END,
+  VMALLOC,
+  VMALLOC_END,
+  VMEMMAP,
+  VMEMMAP_END,
+} from "./layout.js";
 import type { ConsoleLine, Services } from "./services.js";
-import type { SlabState } from "./slab-caches.js";
-import type { WorkQueueState } from "./work.js";
+
+export type { Kept } from "../formats/packed-arrays.js";
 
 const PAGE = 4096;
 const PAGE_WORDS = PAGE / 8;
-/** Header: magic, length of the state's text, counts of the tables' words and of pages and runs. */
-const MAGIC = 0x4b42_3031;
+/** Header: magic, length of the state's text, counts of the tables' words and of pages and runs, the image. */
+const MAGIC = 0x4b42_3032;
 const HEADER_WORDS = 6;
 const CPU_BYTES = CPU.targets;
 /** A run of pages of zeroes with one shadow: page, count, shadow. */
 const RUN_WORDS = 3;
-
-interface BootState {
-  readonly hz: number;
-  readonly heap: HeapState;
-  readonly pages: PageState;
-  readonly percpu: PercpuState;
-  readonly caches: SlabState;
-  readonly work: WorkQueueState;
-  readonly initcalls: readonly GuestAddress[];
-  readonly console: readonly ConsoleLine[];
-}
 
 /**
  * A kernel that has initialised itself, as bytes: what its memory differs in from the image, and what the domain knows of
@@ -52,7 +51,7 @@ export function captureBoot(services: Services, console: readonly ConsoleLine[])
   const [sizes, slots] = services.heap.tables;
   const { pages, runs } = differences(services);
   const parts: Uint8Array[] = [
-    bytesOf(Int32Array.of(MAGIC, text.length, sizes.length, pages.length, runs.length, 0)),
+    bytesOf(Int32Array.of(MAGIC, text.length, sizes.length, pages.length, runs.length, identityOf(services))),
     padded(text),
     bytesOf(sizes),
     bytesOf(slots),
@@ -71,41 +70,83 @@ export function captureBoot(services: Services, console: readonly ConsoleLine[])
   return bytes;
 }
 
-/** Makes a fresh domain what it was when the bytes were captured. @returns what the console said; null if they are not usable */
-export function restoreBoot(services: Services, stored: Uint8Array): readonly ConsoleLine[] | null {
+/** What `captureBoot` made, and fits a domain. */
+export interface CapturedBoot {
+  readonly state: BootState;
+  readonly sizes: Int32Array;
+  readonly slots: Int32Array;
+  readonly cpu: Uint8Array;
+  readonly runs: Int32Array;
+  readonly pages: Int32Array;
+  /** Of each page, and then of the shadow of each. */
+  readonly contents: Uint8Array;
+}
+
+/** @returns null if the bytes are not what was made of a kernel with this image */
+export function parseBoot(services: Services, stored: Uint8Array): CapturedBoot | null {
   const bytes = stored.byteOffset % 8 === 0 ? stored : stored.slice();
   if (bytes.length < 4 * HEADER_WORDS) return null;
   const words = (at: number, count: number): Int32Array => new Int32Array(bytes.buffer, bytes.byteOffset + at, count);
-  const [magic, textBytes, granules, pageCount, runWords] = words(0, HEADER_WORDS);
-  if (magic !== MAGIC) return null;
-  let at = 4 * HEADER_WORDS;
-  const text = bytes.subarray(at, at + textBytes);
-  at += padding(textBytes);
-  const size = at + 8 * granules + CPU_BYTES + 4 * runWords + 4 * pageCount + 2 * PAGE * pageCount;
-  if (size !== bytes.length) return null;
-  const state: BootState = JSON.parse(new TextDecoder().decode(text));
-  const sizes = words(at, granules);
-  const slots = words(at + 4 * granules, granules);
-  at += 8 * granules;
+  const header = words(0, HEADER_WORDS);
+  const [magic, textBytes, granules, pageCount, runWords, identity] = header;
+  if (magic !== MAGIC || identity !== identityOf(services) || header.some((word, i) => i < 5 && word < 0)) return null;
+  const sizesAt = 4 * HEADER_WORDS + padding(textBytes);
+  const cpuAt = sizesAt + 8 * granules;
+  const runsAt = cpuAt + CPU_BYTES;
+  const pagesAt = runsAt + 4 * runWords;
+  const contentsAt = pagesAt + 4 * pageCount;
+  if (contentsAt + 2 * PAGE * pageCount !== bytes.length) return null;
+  const text = bytes.subarray(4 * HEADER_WORDS, 4 * HEADER_WORDS + textBytes);
+  const state = parseBootState(new TextDecoder().decode(text));
+  if (state === null) return null;
+  const captured: CapturedBoot = {
+    state,
+    sizes: words(sizesAt, granules),
+    slots: words(sizesAt + 4 * granules, granules),
+    cpu: bytes.subarray(cpuAt, runsAt),
+    runs: words(runsAt, runWords),
+    pages: words(pagesAt, pageCount),
+    contents: bytes.subarray(contentsAt),
+  };
+  return areMapped(services, captured) && isPlausible(services, captured) ? captured : null;
+}
+
+/**
+ * Makes a fresh domain what it was when it was kept, or has it boot, and keeps what came of that.
+ * @param make boots, and captures; empty if that is not possible
+ * @returns what the console said then; null if the kernel is known as one that cannot be kept, and has to be booted
+ */
+export function restoreKept(
+  services: Services,
+  kept: Kept,
+  key: string,
+  make: () => Uint8Array,
+): readonly ConsoleLine[] | null {
+  const found = keptAs<CapturedBoot | "not kept" | "booted">(kept, key, {
+    read: (bytes) => (bytes.length === 0 ? "not kept" : parseBoot(services, bytes)),
+    make: () => [make(), "booted"],
+  });
+  if (found === "not kept") return null;
+  return found === "booted" ? [] : restoreBoot(services, found);
+}
+
+/** Makes a fresh domain what it was when the bytes were captured. @returns what the console said */
+function restoreBoot(services: Services, captured: CapturedBoot): readonly ConsoleLine[] {
+  const { state, runs, pages, contents } = captured;
   const { memory } = services.guest;
-  memory.bytes.set(bytes.subarray(at, at + CPU_BYTES), 0);
-  at += CPU_BYTES;
-  const runs = words(at, runWords);
-  at += 4 * runWords;
-  const pages = words(at, pageCount);
-  at += 4 * pageCount;
+  memory.bytes.set(captured.cpu, 0);
   for (let i = 0; i < runs.length; i += RUN_WORDS) {
     const start = runs[i] * PAGE;
     memory.bytes.fill(runs[i + 2], start + SHADOW, start + SHADOW + runs[i + 1] * PAGE);
   }
-  for (let i = 0; i < pageCount; i++) {
+  for (let i = 0; i < pages.length; i++) {
     const target = pages[i] * PAGE;
-    memory.bytes.set(bytes.subarray(at + i * PAGE, at + (i + 1) * PAGE), target);
-    const shadow = at + (pageCount + i) * PAGE;
-    memory.bytes.set(bytes.subarray(shadow, shadow + PAGE), target + SHADOW);
+    memory.bytes.set(contents.subarray(i * PAGE, (i + 1) * PAGE), target);
+    const shadow = (pages.length + i) * PAGE;
+    memory.bytes.set(contents.subarray(shadow, shadow + PAGE), target + SHADOW);
   }
   services.time.hz = state.hz;
-  services.heap.restore(state.heap, sizes, slots);
+  services.heap.restore(state.heap, captured.sizes, captured.slots);
   services.pages.restore(state.pages);
   services.percpu.restore(state.percpu);
   services.caches.restore(state.caches);
@@ -113,6 +154,33 @@ export function restoreBoot(services: Services, stored: Uint8Array): readonly Co
   services.initcalls.restore(state.initcalls);
   services.guest.sandbox.runtime.stateChanged();
   return state.console;
+}
+
+/** Whether all pages are of guest memory, and none of the processor's own. */
+function areMapped({ guest }: Services, { runs, pages }: CapturedBoot): boolean {
+  const first = guest.memory.page(PHYSICAL_BASE);
+  const end = guest.memory.page((VMALLOC_END - 1) as GuestAddress) + 1;
+  const isMapped = (page: number, count: number): boolean => page >= first && count > 0 && page + count <= end;
+  if (runs.length % RUN_WORDS !== 0 || !pages.every((page) => isMapped(page, 1))) return false;
+  for (let i = 0; i < runs.length; i += RUN_WORDS) if (!isMapped(runs[i], runs[i + 1])) return false;
+  return true;
+}
+
+/** Whether what was allocated lies where it can. */
+function isPlausible({ heap, pages }: Services, { state, sizes }: CapturedBoot): boolean {
+  return (
+    heap.holds(state.heap, sizes.length) &&
+    state.pages.bottom >= state.heap.next &&
+    state.pages.bottom <= pages.end &&
+    state.percpu.next >= PERCPU &&
+    state.percpu.next <= PERCPU + PERCPU_BYTES
+  );
+}
+
+/** Tells images from each other: by where their sections lie, and by how long they are. */
+function identityOf({ guest }: Services): number {
+  const places = guest.image.sections.map(({ name, address, size }) => [name, address, size]);
+  return crc32(new TextEncoder().encode(JSON.stringify(places))) | 0;
 }
 
 /** Pages of memory that are not as they were mapped. */

@@ -11,7 +11,7 @@ import type { GuestAddress } from "../util/guest-address.js";
 import { type Random, seededRandom } from "../util/random.js";
 import { AsyncCalls } from "./async-calls.js";
 import { boot, bootKey } from "./boot.js";
-import { captureBoot, restoreBoot } from "./boot-image.js";
+import { captureBoot, type Kept, restoreKept } from "./boot-image.js";
 import { CallSites } from "./call-sites.js";
 import { DmaMappings } from "./dma.js";
 import { Execution } from "./execution.js";
@@ -241,7 +241,7 @@ export class LinuxDomain {
    * @param kept gives what was kept under a key, or keeps what it makes
    * @throws GuestFailure
    */
-  boot(kept: ((key: string, make: () => Uint8Array) => Uint8Array) | null = null): void {
+  boot(kept: Kept | null = null): void {
     // What is kept must not depend on the machine's own randomness.
     this.#random = seededRandom(0);
     if (kept === null) boot(this.services);
@@ -257,16 +257,11 @@ export class LinuxDomain {
     return this.sandbox.runtime.executed - this.#bootInstructions;
   }
 
-  #bootFrom(kept: (key: string, make: () => Uint8Array) => Uint8Array): void {
-    let made = false;
-    const bytes = kept(bootKey(), () => {
-      made = true;
-      return this.#bootAndCapture() ?? NOT_KEPT;
-    });
-    if (made) return;
-    const console = bytes.length === 0 ? null : restoreBoot(this.services, bytes);
-    if (console === null) boot(this.services);
-    else for (const line of console) this.services.events.emit("console", line);
+  #bootFrom(kept: Kept): void {
+    const { services } = this;
+    const console = restoreKept(services, kept, bootKey(), () => this.#bootAndCapture() ?? NOT_KEPT);
+    if (console === null) boot(services);
+    else for (const line of console) services.events.emit("console", line);
   }
 
   #bootAndCapture(): Uint8Array | null {

@@ -73,7 +73,7 @@ export class DriverFailedError extends KorralError {
 }
 
 function keptWith({ files }: KernelPackage): Kept {
-  return (key, make) => files.derived(key, make);
+  return (key, make, isUsable) => files.derived(key, make, isUsable);
 }
 
 /** What is left behind after a driver was unloaded. */

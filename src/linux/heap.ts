@@ -208,6 +208,20 @@ export class Heap {
     return [this.#sizes.subarray(0, granules), this.#slots.subarray(0, granules)];
   }
 
+  /** Whether a state, with tables of so many granules, may be one of this heap. */
+  holds({ next, free, open }: HeapState, granules: number): boolean {
+    const isOurs = (from: number, to: number): boolean => {
+      return from >= this.start && from <= to && to <= next && from % GRANULE === 0;
+    };
+    const isSlot = (slot: number): boolean => slot > 0 && slot % GRANULE === 0;
+    return (
+      granules <= this.#sizes.length &&
+      next === this.start + granules * GRANULE &&
+      free.every(([slot, places]) => isSlot(slot) && places.every((at) => isOurs(at, at + slot))) &&
+      open.every(([slot, at, end]) => isSlot(slot) && isOurs(at, end))
+    );
+  }
+
   restore(state: HeapState, sizes: Int32Array, slots: Int32Array): void {
     this.#next = state.next;
     this.live = state.live;

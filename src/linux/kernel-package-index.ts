@@ -1,5 +1,4 @@
 import type { KernelModule } from "../formats/kernel-module.js";
-import { InputError } from "../util/errors.js";
 import { literalPrefix, matchesAlias } from "./kernel-package-alias.js";
 
 /** What other modules, and whoever looks for a driver, need to know about a module. */
@@ -74,17 +73,19 @@ export class ModuleIndex {
     return new ModuleIndex(byName);
   }
 
-  /** @throws InputError if `bytes` are not what `serialize` wrote */
-  static parse(bytes: Uint8Array, name: string): ModuleIndex {
-    const broken = () => new InputError("module-index", `the module index of ${name} is damaged: remove it`);
+  /**
+   * @param names of the modules that there are, in the order in which they were put in
+   * @returns null if `bytes` are not what `serialize` wrote of these
+   */
+  static parse(bytes: Uint8Array, names: readonly string[]): ModuleIndex | null {
     let rows: unknown;
     try {
       rows = JSON.parse(new TextDecoder().decode(bytes));
     } catch {
-      throw broken();
+      return null;
     }
-    if (!Array.isArray(rows) || !rows.every(isDescription)) throw broken();
-    return ModuleIndex.of(rows);
+    if (!Array.isArray(rows) || rows.length !== names.length || !rows.every(isDescription)) return null;
+    return rows.every(({ name }, i) => name === names[i]) ? ModuleIndex.of(rows) : null;
   }
 
   serialize(): Uint8Array {

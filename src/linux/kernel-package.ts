@@ -1,5 +1,6 @@
 import { decompress } from "../formats/compression.js";
 import { KernelModule } from "../formats/kernel-module.js";
+import { keptAs } from "../formats/packed-arrays.js";
 import { InputError } from "../util/errors.js";
 import { nearNames, similarText } from "../util/near-names.js";
 import { BuiltinModules } from "./kernel-package-builtin.js";
@@ -32,8 +33,9 @@ export interface KernelFiles {
   /**
    * What takes long to make of these files, kept for the next time.
    * @param key letters, digits and hyphens; another for another form
+   * @param isUsable whether what was kept is what it should be: if not, it is made anew
    */
-  derived(key: string, make: () => Uint8Array): Uint8Array;
+  derived(key: string, make: () => Uint8Array, isUsable?: (bytes: Uint8Array) => boolean): Uint8Array;
 }
 
 /** A module's file. */
@@ -180,10 +182,17 @@ export class KernelPackage {
 
   /** Of all modules: read through once, and then kept with the files. @throws InputError */
   index(): ModuleIndex {
-    this.#index ??= ModuleIndex.parse(
-      this.files.derived(INDEX_KEY, () => ModuleIndex.of(this.#describeAll()).serialize()),
-      this.name,
-    );
+    this.#index ??= keptAs((key, make, isUsable) => this.files.derived(key, make, isUsable), INDEX_KEY, {
+      read: (bytes) =>
+        ModuleIndex.parse(
+          bytes,
+          this.modules.map(({ name }) => name),
+        ),
+      make: () => {
+        const index = ModuleIndex.of(this.#describeAll());
+        return [index.serialize(), index];
+      },
+    });
     return this.#index;
   }
 

@@ -211,6 +211,9 @@ describe("the cache of kernels", () => {
       readFileSync(file).map((byte, i) => (i === 0 ? byte ^ 1 : byte)),
     );
     expect(kernel.derived("n", make)).toEqual(Uint8Array.of(2));
+    const isThird = (bytes: Uint8Array): boolean => bytes[0] === 3;
+    expect(kernel.derived("n", make, isThird), "nor what whoever asks cannot use").toEqual(Uint8Array.of(3));
+    expect(kernel.derived("n", make, isThird)).toEqual(Uint8Array.of(3));
   });
 });
 

@@ -56,8 +56,8 @@ export class CachedKernel implements KernelFiles {
     return readChecked(file, check) ?? this.#remade(file, check, () => unpackFile(this.#archive(), this.name, path));
   }
 
-  derived(key: string, make: () => Uint8Array): Uint8Array {
-    return keptOrMade(join(this.directory, `derived-${key}`), make);
+  derived(key: string, make: () => Uint8Array, isUsable?: (bytes: Uint8Array) => boolean): Uint8Array {
+    return keptOrMade(join(this.directory, `derived-${key}`), make, isUsable);
   }
 
   #archive(): Uint8Array {
@@ -84,10 +84,14 @@ export class CachedKernel implements KernelFiles {
   }
 }
 
-/** What `make` makes, kept in a file for the next time. */
-export function keptOrMade(path: string, make: () => Uint8Array): Uint8Array {
+/** What `make` makes, kept in a file for the next time. @param isUsable whether what is there is to be taken */
+export function keptOrMade(
+  path: string,
+  make: () => Uint8Array,
+  isUsable: (bytes: Uint8Array) => boolean = () => true,
+): Uint8Array {
   const kept = readSealed(path);
-  if (kept !== null) return kept;
+  if (kept !== null && isUsable(kept)) return kept;
   const made = make();
   keep(() => {
     makeFolder(dirname(path));

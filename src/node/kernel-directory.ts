@@ -63,22 +63,22 @@ export class DirectoryKernel implements KernelFiles {
     return readFileBytes(this.#file(path));
   }
 
-  derived(key: string, make: () => Uint8Array): Uint8Array {
+  derived(key: string, make: () => Uint8Array, isUsable?: (bytes: Uint8Array) => boolean): Uint8Array {
     const files = [this.places.image, ...this.modulePaths.map((path) => this.#file(path))];
     const identity = digestOf(files.map((file) => `${file} ${identityOf(file)}\n`).join(""));
-    return this.#kept(`derived-${key}`, identity, make);
+    return this.#kept(`derived-${key}`, identity, make, isUsable);
   }
 
   /** What was made of files that have changed since then is removed. */
-  #kept(key: string, identity: string, make: () => Uint8Array): Uint8Array {
-    const path = join(this.made, `${key}.${identity}`);
-    return keptOrMade(path, () => {
+  #kept(key: string, identity: string, make: () => Uint8Array, isUsable?: (bytes: Uint8Array) => boolean): Uint8Array {
+    const remake = (): Uint8Array => {
       const made = make();
       for (const name of existsSync(this.made) ? readdirSync(this.made) : []) {
         if (name.startsWith(`${key}.`)) keep(() => removeFile(join(this.made, name)));
       }
       return made;
-    });
+    };
+    return keptOrMade(join(this.made, `${key}.${identity}`), remake, isUsable);
   }
 
   #file(path: string): string {

@@ -8,7 +8,7 @@ import { ElfFile } from "../../src/formats/elf.js";
 import type { ElfSection } from "../../src/formats/elf-section.js";
 import type { Kallsyms } from "../../src/formats/kallsyms.js";
 import { symbolsOfImage } from "../../src/formats/kallsyms-image.js";
-import { packArrays } from "../../src/formats/packed-arrays.js";
+import { type Kept, packArrays } from "../../src/formats/packed-arrays.js";
 import { openKernelImage } from "../../src/formats/vmlinuz.js";
 import { formatGuestAddress, type GuestAddress } from "../../src/util/guest-address.js";
 import { isInstalled, Workshop } from "../support/binutils.js";
@@ -92,6 +92,52 @@ describe.each(kernels)("tables of $title", ({ kernel }) => {
       if (index % 97 === 0) expect(keptSymbols.all(symbols.name(index))).toEqual(symbols.all(symbols.name(index)));
     }
     expect(keptSymbols.find("no such symbol")).toBe(-1);
+  });
+
+  test("what was kept and does not fit is found anew, and kept", () => {
+    const files = new Map<string, Uint8Array>();
+    const keep: Kept = (key, make, isUsable) => {
+      const known = files.get(key);
+      if (known === undefined || !isUsable(known)) files.set(key, make());
+      return keptOf(files, key);
+    };
+    typesOfImage(image, keep);
+    symbolsOfImage(image, keep);
+    const sound = new Map(files);
+    const arraysOf = (key: string, counts: readonly number[]): Uint32Array[] => {
+      const bytes = keptOf(sound, key);
+      const header = Math.ceil((2 + counts.length) / 2) * 8;
+      const sizes = new Uint32Array(bytes.buffer, bytes.byteOffset + 8, counts.length);
+      let at = bytes.byteOffset + header;
+      return Array.from(sizes, (size) => {
+        const array = new Uint32Array(bytes.buffer.slice(at, at + size));
+        at += Math.ceil(size / 8) * 8;
+        return array;
+      });
+    };
+    const formatOf = (key: string): number => new DataView(keptOf(sound, key).buffer).getUint32(0, true);
+    const damages: [string, (array: Uint32Array) => Uint32Array][] = [
+      ["is empty", () => new Uint32Array(0)],
+      ["lacks its end", (array) => array.slice(0, -2)],
+      ["is twice as long", (array) => Uint32Array.from([...array, ...array])],
+      ["has a large number", (array) => array.map((word, i) => (i === (array.length >> 2) * 2 ? 0x7fff_fff0 : word))],
+    ];
+    for (const [key, count] of [
+      ["types", 3],
+      ["symbols", 5],
+    ] as const) {
+      const arrays = arraysOf(key, Array.from({ length: count }));
+      expect(packArrays(formatOf(key), arrays)).toEqual(keptOf(sound, key));
+      for (let i = 0; i < count; i++) {
+        for (const [what, damage] of damages) {
+          files.set(key, packArrays(formatOf(key), arrays.with(i, damage(arrays[i]))));
+          const text = `${key}: array ${i} ${what}`;
+          if (key === "types") expect(typesOfImage(image, keep).all("list_head"), text).toEqual(types.all("list_head"));
+          else expect(symbolsOfImage(image, keep).find("_printk"), text).toBe(symbols.find("_printk"));
+          if (Buffer.compare(keptOf(files, key), keptOf(sound, key)) !== 0) expect.fail(text);
+        }
+      }
+    }
   });
 
   test("what was kept of another image is of no use", () => {
