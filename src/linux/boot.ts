@@ -24,6 +24,8 @@ const MEMORY_ACCOUNTING = "memory_cgrp_subsys_enabled_key";
 /** Namespaces and the like of a user. */
 const MOST_COUNTED = 10_000;
 const CANARY = 0x1122_3344_5566_7700n;
+/** Where code finds it: a variable, or a place in the processor's memory. */
+const CANARY_NAME = "__stack_chk_guard";
 const CANARY_OFFSET = 0x28;
 
 const WORK_QUEUES = [
@@ -64,9 +66,13 @@ const FIRST = [
   "net_dev_init",
   "net_ns_init",
   "cpuset_init",
+  "mem_cgroup_init",
   "cgroup_init",
   "con_init",
 ] as const;
+
+/** Until 6.14 these came later, with what else the table of initialisation calls has of their parts. */
+const LATER_BEFORE: ReadonlySet<string> = new Set(["mem_cgroup_init"]);
 
 /** Parts of the image that drivers build on, as the modules they would be: all that the kernel calls of them when it starts. */
 const SUBSYSTEMS = [
@@ -156,7 +162,8 @@ export function boot(services: Services): void {
   allowMounts(guest);
   writeConstants(services, true);
   for (const name of FIRST) {
-    if (guest.find(name) !== null) execution.call(name);
+    const isLater = LATER_BEFORE.has(name) && services.initcalls.hasFunction(name);
+    if (guest.find(name) !== null && !isLater) execution.call(name);
   }
   writeConstants(services, false);
   for (const initcall of services.initcalls.functionsOf(...SUBSYSTEMS)) execution.call(initcall);
@@ -169,7 +176,7 @@ export function boot(services: Services): void {
 
 /** The first mounts refer to the network's namespace before that is initialised, and are counted against limits. */
 function allowMounts(guest: Guest): void {
-  guest.field("net.ns.count.refs.counter").set(guest.symbol("init_net"), 1);
+  guest.field("net.ns.count.refs.counter", "net.ns.__ns_ref.refs.counter").set(guest.symbol("init_net"), 1);
   const limits = guest.symbol("init_user_ns") + guest.offset("user_namespace.ucount_max");
   for (let i = 0; i < Number(guest.image.types.constant("UCOUNT_COUNTS")); i++) {
     guest.write((limits + 8 * i) as GuestAddress, 8, MOST_COUNTED);
@@ -208,11 +215,12 @@ function layOut({ guest, percpu, heap, pages, threads }: Services): void {
   const setLocal = (name: string, size: 4 | 8, value: number): void => {
     if (percpu.has(name)) guest.write(percpu.address(name), size, value);
   };
-  cpu.gsBase = BigInt(PERCPU);
-  setLocal("this_cpu_off", 8, PERCPU);
-  set("__per_cpu_offset", 8, PERCPU);
+  cpu.gsBase = BigInt.asUintN(64, BigInt(percpu.base));
+  setLocal("this_cpu_off", 8, percpu.base);
+  set("__per_cpu_offset", 8, percpu.base);
   set("pcpu_base_addr", 8, PERCPU);
-  guest.writeBig((PERCPU + CANARY_OFFSET) as GuestAddress, CANARY);
+  const canary = percpu.has(CANARY_NAME) ? percpu.address(CANARY_NAME) : ((PERCPU + CANARY_OFFSET) as GuestAddress);
+  guest.writeBig(canary, CANARY);
   const interruptStack = pages.addressOf(pages.allocate(2, false));
   const stackTop = (interruptStack ?? 0) + 4 * 4096 - 8;
   if (percpu.has("pcpu_hot")) {

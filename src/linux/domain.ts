@@ -1,7 +1,6 @@
 import type { Clock } from "../bus/clock.js";
 import type { InterruptController } from "../bus/interrupts.js";
 import type { PciBus, PciSlot } from "../bus/pci-bus.js";
-import { SectionFlag } from "../formats/elf-constants.js";
 import type { Bank, PhysicalMemory } from "../memory/physical-memory.js";
 import type { PinAuthority, PinBudget } from "../memory/pin-budget.js";
 import { Sandbox } from "../translator/sandbox.js";
@@ -19,7 +18,7 @@ import { ForcedThreads } from "./forced-threads.js";
 import { Formatter } from "./format.js";
 import { Guest } from "./guest.js";
 import { Heap } from "./heap.js";
-import type { KernelImage } from "./image.js";
+import { isCode, type KernelImage } from "./image.js";
 import { Initcalls } from "./initcalls.js";
 import { Interrupts } from "./interrupts.js";
 import { JumpLabels } from "./jump-labels.js";
@@ -483,8 +482,9 @@ export class LinuxDomain {
 
   #mapImage(): void {
     const { memory, code } = this.sandbox;
-    for (const { name, address, size, flags, data } of this.image.sections) {
-      const execute = (flags & SectionFlag.executable) !== 0;
+    for (const section of this.image.sections) {
+      const { name, address, size, data } = section;
+      const execute = isCode(section);
       // Code and constants that are initialised at run time live side by side: what is no code may be written while it boots.
       memory.map(address, size, { read: true, write: !execute, execute }, name);
       memory.bytes.set(data, memory.offset(address));

@@ -28,7 +28,7 @@ const EXPORTS = [
   { table: "__ksymtab", checksums: "__kcrctab", gplOnly: false },
   { table: "__ksymtab_gpl", checksums: "__kcrctab_gpl", gplOnly: true },
 ] as const;
-/** What the kernel's per-CPU variables are copied from; their addresses are offsets into it. */
+/** What the kernel's per-CPU variables are copied from. Until 6.14 it is at address 0. */
 const PERCPU_SECTION = ".data..percpu";
 /** Without these, addresses of memory and of `struct page` are constants of the build. */
 const DYNAMIC_BASES = ["page_offset_base", "vmemmap_base"];
@@ -53,9 +53,11 @@ export class KernelImage implements FunctionLibrary {
   ) {
     this.symbols = symbolsOfImage(elf, kept);
     this.types = typesOfImage(elf, kept);
-    const sections = elf.sections.filter(({ allocated, address, size }) => allocated && address < 0 && size > 0);
+    const sections = elf.sections.filter(
+      (one) => one.allocated && one.address < 0 && one.size > 0 && one.name !== PERCPU_SECTION,
+    );
     this.sections = sections.sort((a, b) => a.address - b.address);
-    this.#code = this.sections.filter(({ flags }) => (flags & SectionFlag.executable) !== 0);
+    this.#code = this.sections.filter(isCode);
     const [first] = this.sections;
     if (first === undefined || first.address < IMAGE) {
       throw new UnsupportedError("kernel-layout", `${elf.name} is not linked where kernels for x86-64 are`);
@@ -89,8 +91,11 @@ export class KernelImage implements FunctionLibrary {
 
   get percpu(): ElfSection {
     const section = this.elf.section(PERCPU_SECTION);
-    if (section !== null && section.address === 0) return section;
-    throw new UnsupportedError("kernel-layout", `${this.name} has no ${PERCPU_SECTION} at address 0`);
+    if (section?.hasBytes && section.address <= 0) return section;
+    throw new UnsupportedError(
+      "kernel-layout",
+      `${this.name} has no ${PERCPU_SECTION} where kernels for x86-64 have it`,
+    );
   }
 
   /** Null if there is no such symbol. */
@@ -191,6 +196,11 @@ export class KernelImage implements FunctionLibrary {
     }
     return exports;
   }
+}
+
+/** Sections of variables are marked as executable by some linkers, too. */
+export function isCode({ flags }: ElfSection): boolean {
+  return (flags & SectionFlag.executable) !== 0 && (flags & SectionFlag.write) === 0;
 }
 
 const ascii = new TextDecoder("latin1");

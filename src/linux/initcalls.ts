@@ -6,6 +6,7 @@ const INITCALL = /^__initcall__kmod_(\w+?)__\d+_\d+_(\w+)([0-7]s?|early|con|root
 
 interface Initcall {
   readonly module: string;
+  readonly function: string;
   /** Where the table has its distance to the function. */
   readonly entry: GuestAddress;
 }
@@ -19,6 +20,11 @@ export class Initcalls {
 
   has(module: string): boolean {
     return this.#all.some((call) => call.module === module);
+  }
+
+  /** Whether the table has a function of this name: later than what the kernel calls by name. */
+  hasFunction(name: string): boolean {
+    return this.#all.some((call) => call.function === name);
   }
 
   /** The functions of modules that have not run, in the order of the table. */
@@ -51,7 +57,7 @@ export class Initcalls {
     const calls: Initcall[] = [];
     for (let index = 0; index < symbols.count; index++) {
       const match = INITCALL.exec(symbols.name(index));
-      if (match !== null) calls.push({ module: match[1], entry: symbols.address(index) });
+      if (match !== null) calls.push({ module: match[1], function: match[2], entry: symbols.address(index) });
     }
     return calls.sort((a, b) => a.entry - b.entry);
   }

@@ -75,9 +75,7 @@ export class Interrupts {
     private readonly threads: Threads,
     percpu: Percpu,
   ) {
-    this.#pendingAddress = percpu.has("pcpu_hot")
-      ? ((percpu.address("pcpu_hot") + guest.offset("pcpu_hot.softirq_pending")) as GuestAddress)
-      : ((percpu.address("irq_stat") + guest.offset("irq_cpustat_t.__softirq_pending")) as GuestAddress);
+    this.#pendingAddress = pendingSoftirqs(guest, percpu);
     this.#doSoftirq = guest.symbol("__do_softirq");
   }
 
@@ -270,4 +268,13 @@ export class Interrupts {
       irq.line.unmask();
     };
   }
+}
+
+/** The processor's pending softirqs, which have moved twice. */
+function pendingSoftirqs(guest: Guest, percpu: Percpu): GuestAddress {
+  if (percpu.has("__softirq_pending")) return percpu.address("__softirq_pending");
+  const [variable, member] = percpu.has("pcpu_hot")
+    ? ["pcpu_hot", "pcpu_hot.softirq_pending"]
+    : ["irq_stat", "irq_cpustat_t.__softirq_pending"];
+  return (percpu.address(variable) + guest.offset(member)) as GuestAddress;
 }

@@ -7,7 +7,6 @@ import { Guest } from "./guest.js";
 import type { Heap } from "./heap.js";
 import type { KernelExport } from "./image.js";
 import type { JumpLabels } from "./jump-labels.js";
-import { PERCPU } from "./layout.js";
 import { checkImports, checkParameters, nameOf } from "./module-checks.js";
 import { type PlacedBytes, patch } from "./patching.js";
 import type { Percpu } from "./percpu.js";
@@ -87,7 +86,7 @@ export class ModuleLoader {
     );
     const template = object.segments.find((one) => one.name === PERCPU_SECTION);
     if (percpu !== null && template !== undefined) {
-      this.guest.setBytes((PERCPU + percpu) as GuestAddress, template.bytes);
+      this.guest.setBytes((this.percpu.base + percpu) as GuestAddress, template.bytes);
     }
     const segment = object.segments.find((one) => one.name === ".gnu.linkonce.this_module");
     if (segment === undefined) {

@@ -48,6 +48,7 @@ export class NetDevice {
   readonly #skb: SkbFields;
   readonly #tap: NetTap;
   readonly #guest: Guest;
+  readonly #getFlags: string;
   readonly #state: Field;
   readonly #allocate: GuestAddress;
   readonly #put: GuestAddress;
@@ -70,6 +71,7 @@ export class NetDevice {
     this.#skb = skbFields(guest);
     this.#tap = new NetTap(domain, address);
     this.ethtool = new Ethtool(domain, address, this.name);
+    this.#getFlags = guest.find("dev_get_flags") === null ? "netif_get_flags" : "dev_get_flags";
     this.#state = guest.field("net_device.state");
     this.#allocate = guest.symbol("__netdev_alloc_skb");
     this.#put = guest.symbol("skb_put");
@@ -151,9 +153,10 @@ export class NetDevice {
   async up(): Promise<void> {
     this.#tap.attach();
     const { address } = this;
+    const getFlags = this.#getFlags;
     try {
       await this.#locked("up", function* () {
-        const flags = yield ["dev_get_flags", address];
+        const flags = yield [getFlags, address];
         return yield ["dev_change_flags", address, (flags & ~IFF_RUNNING) | IFF_UP, 0];
       });
     } catch (error) {
@@ -169,8 +172,9 @@ export class NetDevice {
   /** @throws NetDeviceError */
   async down(): Promise<void> {
     const { address } = this;
+    const getFlags = this.#getFlags;
     await this.#locked("down", function* () {
-      const flags = yield ["dev_get_flags", address];
+      const flags = yield [getFlags, address];
       return yield ["dev_change_flags", address, flags & ~(IFF_UP | IFF_RUNNING), 0];
     });
     this.#tap.detach();

@@ -12,12 +12,18 @@ export interface PercpuState {
 /** Variables of the one processor: the kernel's own, then those of modules, then what is allocated. */
 export class Percpu {
   live = 0;
+  /**
+   * What is added to the address of a variable, as the code has it, for the processor's own: until 6.14 such addresses
+   * count from 0.
+   */
+  readonly base: number;
   #next: number;
   readonly #free = new Map<number, GuestAddress[]>();
   readonly #sizes = new Map<GuestAddress, number>();
 
   constructor(private readonly guest: Guest) {
     const { percpu } = guest.image;
+    this.base = PERCPU - percpu.address;
     guest.memory.setShadow(PERCPU, percpu.size, Shadow.accessible);
     guest.setBytes(PERCPU, percpu.data);
     this.#next = PERCPU + Math.ceil(percpu.size / 4096) * 4096;
@@ -25,14 +31,14 @@ export class Percpu {
 
   /** Where a per-CPU variable of the kernel lies. @throws SymbolLookupError */
   address(name: string): GuestAddress {
-    return (PERCPU + this.guest.symbol(name)) as GuestAddress;
+    return (this.base + this.guest.symbol(name)) as GuestAddress;
   }
 
   has(name: string): boolean {
     return this.guest.find(name) !== null;
   }
 
-  /** @returns what stands for it: its distance from the processor's base. @throws HeapExhaustedError */
+  /** @returns what stands for it: its address without the processor's base. @throws HeapExhaustedError */
   allocate(size: number, alignment: number): number {
     const step = Math.max(16, alignment);
     const bytes = Math.ceil(Math.max(1, size) / step) * step;
@@ -50,7 +56,7 @@ export class Percpu {
     this.live++;
     this.guest.memory.setShadow(address, size, Shadow.accessible);
     this.guest.fill(address, size, 0);
-    return address - PERCPU;
+    return address - this.base;
   }
 
   /** What was freed is not used again after a restore. */
@@ -66,7 +72,7 @@ export class Percpu {
 
   /** @returns whether it was one */
   free(distance: number): boolean {
-    const address = (PERCPU + distance) as GuestAddress;
+    const address = (this.base + distance) as GuestAddress;
     const bytes = this.#sizes.get(address);
     if (bytes === undefined) return false;
     this.#sizes.delete(address);

@@ -99,9 +99,14 @@ export class SeamInstaller {
     this.#call = new Call(guest, guest.sandbox.cpu);
   }
 
-  /** @throws UnsupportedError if the kernel's function has another prototype */
+  /**
+   * Of several seams of one name, the kernel's prototype tells which it is.
+   * @throws UnsupportedError if the kernel's function has another prototype
+   */
   install(seams: Iterable<Seam>): void {
-    for (const one of seams) for (const name of one.names) this.#installOne(name, one);
+    const byName = new Map<string, Seam[]>();
+    for (const one of seams) for (const name of one.names) byName.set(name, [...(byName.get(name) ?? []), one]);
+    for (const [name, choices] of byName) this.#installOne(name, choices);
   }
 
   /** Puts a handler at an address. */
@@ -127,17 +132,19 @@ export class SeamInstaller {
     });
   }
 
-  #installOne(name: string, { prototypes, handle }: Seam): void {
+  #installOne(name: string, choices: readonly Seam[]): void {
     const { guest } = this;
     const address = guest.find(name);
     if (address === null || this.settled.has(name)) return;
     const actual = guest.prototype(name);
-    if (actual !== null && !prototypes.includes(actual)) {
+    const fitting = choices.find(({ prototypes }) => actual === null || prototypes.includes(actual));
+    if (fitting === undefined) {
+      const expected = choices.flatMap(({ prototypes }) => prototypes).join(" or ");
       throw new UnsupportedError(
         "seam-prototype",
-        `${guest.image.name}: ${name} is ${actual}, and what replaces it expects ${prototypes.join(" or ")}: this kernel is not supported`,
+        `${guest.image.name}: ${name} is ${actual}, and what replaces it expects ${expected}: this kernel is not supported`,
       );
     }
-    this.at(address, name, handle);
+    this.at(address, name, fitting.handle);
   }
 }

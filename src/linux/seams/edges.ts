@@ -99,6 +99,7 @@ export const edgeSeams: SeamFile = ({ guest, heap, random, execution, jumpLabels
       [
         "struct ctl_table_header *(struct ctl_table_set *, const char *, struct ctl_table *)",
         "struct ctl_table_header *(struct ctl_table_set *, const char *, struct ctl_table *, size_t)",
+        "struct ctl_table_header *(struct ctl_table_set *, const char *, const struct ctl_table *, size_t)",
       ],
       "__register_sysctl_table",
       table,

@@ -116,7 +116,11 @@ export const memorySeams: SeamFile = ({ guest, heap, caches, pages, vmalloc, per
     ),
     seam("void *(size_t, gfp_t, int)", "kvmalloc_node", (c) => any(c.size(0))),
     seam("void *(size_t, kmem_buckets *, gfp_t, int)", "__kmalloc_node_noprof", (c) => kmalloc(c.size(0))),
-    seam("void *(size_t, kmem_buckets *, gfp_t, int)", "__kvmalloc_node_noprof", (c) => any(c.size(0))),
+    seam(
+      ["void *(size_t, kmem_buckets *, gfp_t, int)", "void *(size_t, kmem_buckets *, unsigned long, gfp_t, int)"],
+      "__kvmalloc_node_noprof",
+      (c) => any(c.size(0)),
+    ),
     seam(
       ["void *(size_t, gfp_t, int, unsigned long)", "void *(size_t, kmem_buckets *, gfp_t, int, unsigned long)"],
       "__kmalloc_node_track_caller __kmalloc_node_track_caller_noprof",
@@ -135,6 +139,7 @@ export const memorySeams: SeamFile = ({ guest, heap, caches, pages, vmalloc, per
     ),
     seam("size_t (const void *)", "__ksize ksize", (c) => Math.max(0, heap.sizeOf(c.pointer(0)))),
     seam("void *(const void *, size_t, gfp_t)", "krealloc krealloc_noprof", resize),
+    seam("void *(const void *, size_t, unsigned long, gfp_t, int)", "krealloc_node_align_noprof", resize),
     seam("void (const void *)", "kfree kfree_sensitive kvfree", (c) => free(c.pointer(0))),
     seam("void (const void *, size_t)", "kvfree_sensitive", (c) => free(c.pointer(0))),
     seam(
@@ -191,6 +196,20 @@ export const memorySeams: SeamFile = ({ guest, heap, caches, pages, vmalloc, per
     seam("int (struct kmem_cache *)", "kmem_cache_shrink", () => 0),
   ];
 
+  /** Fills what is empty of a list of pages. */
+  const allocateMany = (c: Call, list: GuestAddress): number => {
+    const count = c.int(3);
+    if (list === 0) return 0;
+    for (let i = 0; i < count; i++) {
+      const at = (list + 8 * i) as GuestAddress;
+      if (guest.pointer(at) !== 0) continue;
+      const page = allocatePages(c.int(0), 0);
+      if (page === 0) return i;
+      guest.setPointer(at, page);
+    }
+    return count;
+  };
+
   const pageSeams: readonly Seam[] = [
     seam("struct page *(gfp_t, unsigned int)", "alloc_pages alloc_pages_noprof", (c) =>
       allocatePages(c.int(0), c.int(1)),
@@ -201,25 +220,17 @@ export const memorySeams: SeamFile = ({ guest, heap, caches, pages, vmalloc, per
     seam(
       "unsigned long (gfp_t, int, nodemask_t *, int, struct list_head *, struct page **)",
       "__alloc_pages_bulk alloc_pages_bulk_noprof",
-      (c) => {
-        const count = c.int(3);
-        const list = c.pointer(5);
-        if (list === 0) return 0;
-        for (let i = 0; i < count; i++) {
-          const at = (list + 8 * i) as GuestAddress;
-          if (guest.pointer(at) !== 0) continue;
-          const page = allocatePages(c.int(0), 0);
-          if (page === 0) return i;
-          guest.setPointer(at, page);
-        }
-        return count;
-      },
+      (c) => allocateMany(c, c.pointer(5)),
+    ),
+    seam("unsigned long (gfp_t, int, nodemask_t *, int, struct page **)", "alloc_pages_bulk_noprof", (c) =>
+      allocateMany(c, c.pointer(4)),
     ),
     seam("void (struct page *, unsigned int)", "__free_pages", (c) => {
       if (!pages.put(c.pointer(0))) return misuse("invalid-free", "frees pages that nobody allocated:", c.pointer(0));
       return undefined;
     }),
-    seam("void (struct page *, unsigned int)", "free_unref_page", (c) => releasePages(c.pointer(0))),
+    seam("void (struct page *, unsigned int)", "free_unref_page free_frozen_pages", (c) => releasePages(c.pointer(0))),
+    seam("void (struct page *, unsigned int, fpi_t)", "__free_frozen_pages", (c) => releasePages(c.pointer(0))),
     seam("void (struct folio *)", "__folio_put", (c) => releasePages(c.pointer(0))),
     seam("void (struct list_head *)", "free_unref_page_list", (c) => {
       const head = c.pointer(0);

@@ -7,7 +7,11 @@ export const pciSeams: SeamFile = ({ pci, guest }) => {
     seam("void *(resource_size_t, unsigned long)", "ioremap ioremap_uc ioremap_wc ioremap_cache ioremap_wt", (c) =>
       pci.map(c.size(0), c.size(1)),
     ),
-    seam("void *(resource_size_t, unsigned long, unsigned long)", "ioremap_prot", (c) => pci.map(c.size(0), c.size(1))),
+    seam(
+      ["void *(resource_size_t, unsigned long, unsigned long)", "void *(resource_size_t, unsigned long, pgprot_t)"],
+      "ioremap_prot",
+      (c) => pci.map(c.size(0), c.size(1)),
+    ),
     seam("void (volatile void *)", "iounmap", (c) => {
       pci.unmap(c.pointer(0));
       return undefined;

@@ -66,6 +66,11 @@ const timers: SeamFile = ({ guest, time, interrupts, threads }) => {
     fn.set(c.pointer(0), 0);
     return was;
   };
+  /** The same, if the timer's function does not run at this time. */
+  const unlessRunning =
+    (stopIt: (c: Call) => number) =>
+    (c: Call): number =>
+      interrupts.forced?.isRunning(c.pointer(0)) === true ? -1 : stopIt(c);
   /** The same once the timer's function does not run. */
   const afterwards =
     (stopIt: (c: Call) => number) =>
@@ -101,8 +106,9 @@ const timers: SeamFile = ({ guest, time, interrupts, threads }) => {
     }),
     seam("int (struct timer_list *)", "timer_delete", stop),
     seam("int (struct timer_list *)", "timer_delete_sync", afterwards(stop)),
-    seam("int (struct timer_list *)", "try_to_del_timer_sync", (c) =>
-      interrupts.forced?.isRunning(c.pointer(0)) === true ? -1 : stop(c),
+    seam("int (struct timer_list *)", "try_to_del_timer_sync", unlessRunning(stop)),
+    seam("int (struct timer_list *, bool)", "__try_to_del_timer_sync", (c) =>
+      unlessRunning((c.int(1) & 1) === 0 ? stop : shutDown)(c),
     ),
     seam("int (struct timer_list *)", "timer_shutdown", shutDown),
     seam("int (struct timer_list *)", "timer_shutdown_sync", afterwards(shutDown)),

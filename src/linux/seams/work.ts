@@ -40,8 +40,10 @@ export const workSeams: SeamFile = (services) => {
   };
 
   return [
-    seam("struct workqueue_struct *(const char *, unsigned int, int, ...)", "alloc_workqueue", (c) =>
-      work.create(format(c.pointer(0), c.variable(3, 10)), c.int(1), c.int(2)),
+    seam(
+      "struct workqueue_struct *(const char *, unsigned int, int, ...)",
+      "alloc_workqueue alloc_workqueue_noprof",
+      (c) => work.create(format(c.pointer(0), c.variable(3, 10)), c.int(1), c.int(2)),
     ),
     seam("void (struct workqueue_struct *)", "destroy_workqueue", (c) => {
       const queue = c.pointer(0);
