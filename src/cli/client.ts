@@ -12,6 +12,7 @@ import { isPipe } from "../node/file-source.js";
 import { UsageError } from "../util/errors.js";
 import { onInterrupt } from "./interrupt.js";
 import { parseOptionList } from "./option-list.js";
+import { printable } from "./printable.js";
 
 /** What one `--client` asks for. */
 export interface ClientSpec {
@@ -45,6 +46,9 @@ const VIRTUAL_PATIENCE = 30e9;
  */
 export function parseClient(text: string): ClientSpec {
   const { name, values } = parseOptionList("--client", text, ["filter", "out", "send", "post", "ip"]);
+  if (printable(name) !== name || name.includes("\n")) {
+    throw new UsageError(`--client ${text}: a name has no control characters`);
+  }
   const ip = values.get("ip");
   const address = ip === undefined ? null : parseAddress(text, ip);
   const mine = address === null ? "" : `arp or dst host ${showAddress(address.address)}`;
@@ -86,6 +90,7 @@ export function clientFiles(clients: readonly ClientSpec[]): { inputs: string[];
  * @throws UsageError if a file would be written twice, or standard output, where the report goes; EnvironmentError
  */
 export function checkOutputs(command: string, outputs: readonly string[], inputs: readonly string[]): void {
+  if (outputs.includes("")) throw new UsageError(`${command}: an output has no name: give that of a file`);
   if (outputs.includes("-")) {
     throw new UsageError(`${command}: no frames can be written to '-': the report goes to the output`);
   }

@@ -60,7 +60,8 @@ function report(error: unknown): number {
   if (error instanceof RunEnded) return error.exitStatus;
   if (error instanceof KorralError) {
     if (isReaderGone(error)) return ExitStatus.fine;
-    stderr(`korral: ${printable(error.message)}\n`);
+    // Names that end lines would make two sentences of one.
+    stderr(`korral: ${printable(error.message).replaceAll("\n", "\\x0a")}\n`);
     return error.exitStatus;
   }
   stderr(`korral: internal error: ${printable(error instanceof Error ? error.message : String(error))}\n`);

@@ -38,6 +38,11 @@ describe("--netdev", () => {
     expect(() => parseNetdev(text)).toThrow(sentence);
   });
 
+  test("nobody is at port 0", () => {
+    expect(() => parseNetdev("dgram,local=127.0.0.1:0,remote=127.0.0.1:0")).toThrow(/port 0/);
+    expect(isInteractive(parseNetdev("dgram,local=127.0.0.1:0,remote=127.0.0.1:1"))).toBe(true);
+  });
+
   test("files that are read and written", () => {
     expect(filesOf(parseNetdev("pcap,rx=a,tx=b"))).toEqual({ inputs: ["a"], outputs: ["b"] });
     expect(filesOf(parseNetdev("stream,listen=:0"))).toEqual({ inputs: [], outputs: [] });
@@ -59,9 +64,12 @@ describe("--client", () => {
     expect(parseClient(text)).toEqual(spec);
   });
 
-  test.each(["", "a,post=0", "a,post=16385", "a,post=x", "a,ip=10.0.2.0/24", "a,size=3"])("not '%s'", (text) => {
-    expect(() => parseClient(text)).toThrow(UsageError);
-  });
+  test.each(["", "a,post=0", "a,post=16385", "a,post=x", "a,ip=10.0.2.0/24", "a,size=3", "a\x1b[m", "a\nb"])(
+    "not '%s'",
+    (text) => {
+      expect(() => parseClient(text)).toThrow(UsageError);
+    },
+  );
 
   test("a filter that is none is found before anything happens", () => {
     expect(() => parseClient("a,filter=tcp tcp")).toThrow(FilterSyntaxError);
@@ -85,6 +93,7 @@ describe("--client", () => {
       expect(() => checkOutputs("run", [here, other], [])).not.toThrow();
       expect(() => checkOutputs("run", [here, link], [])).toThrow(/would be written twice/);
       expect(() => checkOutputs("run", [other, none], [])).toThrow(EnvironmentError);
+      expect(() => checkOutputs("run", [""], [])).toThrow(/has no name/);
       expect(() => checkOutputs("run", [link], [here])).toThrow(/is also an input/);
       expect(() => checkInputs("run", [other])).toThrow(/no such file/);
       expect(() => checkInputs("run", [here])).toThrow(InputError);

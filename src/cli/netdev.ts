@@ -240,7 +240,11 @@ function datagramAddress(text: string, values: ReadonlyMap<string, string>, key:
       `--netdev ${text}: Node.js has no datagram sockets of the unix kind: use ${key}=HOST:PORT, or stream,connect=unix:…`,
     );
   }
-  return explained(text, () => hostAndPort(value));
+  const address = explained(text, () => hostAndPort(value));
+  if (key === "remote" && address.port === 0) {
+    throw new UsageError(`--netdev ${text}: nobody can be sent to at port 0: say which`);
+  }
+  return address;
 }
 
 function explained<T>(text: string, parse: () => T): T {

@@ -41,3 +41,14 @@ function splitCommas(text: string): string[] {
   }
   return parts;
 }
+
+/**
+ * For options of which there is one: the second would silently replace the first.
+ * @param option with its command, for messages
+ */
+export function once(option: string): (value: string, earlier: string | undefined) => string {
+  return (value, earlier) => {
+    if (earlier !== undefined) throw new UsageError(`${option} is given twice; there is one of it`);
+    return value;
+  };
+}

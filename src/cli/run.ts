@@ -4,12 +4,13 @@ import type { LinuxDomain } from "../linux/domain.js";
 import { LinuxDriver } from "../linux/driver.js";
 import { Machine } from "../machine.js";
 import { GuestFailure } from "../translator/sandbox.js";
-import { ExitStatus, KorralError, UsageError } from "../util/errors.js";
+import { EnvironmentError, ExitStatus, KorralError, UsageError } from "../util/errors.js";
 import { type ClientSpec, Clients, checkInputs, checkNames, checkOutputs, clientFiles, parseClient } from "./client.js";
 import { parseDuration } from "./duration.js";
 import { takeInterrupt } from "./interrupt.js";
 import { KERNEL_HELP, KERNEL_OPTION, kernelFor } from "./kernel-module.js";
 import { filesOf, isInteractive, type Netdev, type NetdevSpec, openNetdev, parseNetdev } from "./netdev.js";
+import { once } from "./option-list.js";
 import { stderr, stdout } from "./output.js";
 import { printable } from "./printable.js";
 import { busModules, type DeviceChoice, modelFor, parseDevice } from "./run/models.js";
@@ -38,8 +39,16 @@ export function addRun(program: Command): void {
     .description("Run an unmodified Linux driver on a model of its device.")
     .argument("<driver>", "a module of the kernel (e1000), or a path to a .ko")
     .argument("[param=value...]", "parameters of the module")
-    .option("--device <MODEL,key=value>", "the device (default: the model that the driver binds to)")
-    .option("--netdev <pcap,rx=F,tx=F | stream,… | dgram,…>", "where the wire leads to (default: nowhere)")
+    .option(
+      "--device <MODEL,key=value>",
+      "the device (default: the model that the driver binds to)",
+      once("run: --device"),
+    )
+    .option(
+      "--netdev <pcap,rx=F,tx=F | stream,… | dgram,…>",
+      "where the wire leads to (default: nowhere)",
+      once("run: --netdev"),
+    )
     .option(
       "--client <NAME,filter=EXPR,out=F,send=F,post=N,ip=ADDRESS/PREFIX>",
       "who receives and sends; repeatable",
@@ -179,7 +188,9 @@ class Run {
     this.#status.end();
     this.#know({ link: linkUp || network.device.linkUp });
     const diedOf = domain.dead;
-    if (diedOf !== null) collector.failure(diedOf, domain);
+    // A capture that cannot be written is nobody's fault here.
+    const isForeign = diedOf instanceof EnvironmentError;
+    if (diedOf !== null && !isForeign) collector.failure(diedOf, domain);
     const left = diedOf === null ? await loaded.unload() : loaded.leftovers();
     this.#loaded = null;
     this.#know({ left });
@@ -190,7 +201,7 @@ class Run {
       stdout(textOf(this.#progress, ended));
     }
     if (netdev.error !== null) throw netdev.error;
-    if (diedOf !== null && !(diedOf instanceof KorralError)) throw diedOf;
+    if (diedOf !== null && (isForeign || !(diedOf instanceof KorralError))) throw diedOf;
     return collector.findings.length > 0 ? ExitStatus.findings : ExitStatus.fine;
   }
 

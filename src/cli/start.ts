@@ -10,6 +10,7 @@ import { type ClientSpec, checkInputs, checkNames, checkOutputs, clientFiles, pa
 import { parseDuration } from "./duration.js";
 import { KERNEL_HELP, KERNEL_OPTION, kernelFor } from "./kernel-module.js";
 import { filesOf, isInteractive, type NetdevSpec, parseNetdev } from "./netdev.js";
+import { once } from "./option-list.js";
 import { bold, stderr, stdout } from "./output.js";
 import { printable } from "./printable.js";
 import { describeError } from "./run/report.js";
@@ -45,9 +46,13 @@ export function addStart(program: Command): void {
     .option(
       "--netdev <pcap,rx=F,tx=F | stream,connect=ADDR | stream,listen=ADDR | dgram,local=ADDR,remote=ADDR>",
       "replay capture F into the wire and record what is sent, or lead the wire to a socket in QEMU's framing; ADDR is unix:/path or HOST:PORT (default: the recorded session)",
-      once("--netdev"),
+      once("start: --netdev"),
     )
-    .option("--duration <time>", "unplug a socket after so long (default: when the peer hangs up)", once("--duration"))
+    .option(
+      "--duration <time>",
+      "unplug a socket after so long (default: when the peer hangs up)",
+      once("start: --duration"),
+    )
     .option(
       "--client <NAME,filter=EXPR,out=F,send=F,post=N,ip=ADDRESS/PREFIX>",
       "who receives, sends a capture, or answers as a host; repeatable, earlier ones first",
@@ -56,10 +61,14 @@ export function addStart(program: Command): void {
     .option(
       "--image <file>",
       "raw disk image; its content is left as it is (default: a scratch image)",
-      once("--image"),
+      once("start: --image"),
     )
     .option(KERNEL_OPTION, `${KERNEL_HELP}; none: only native drivers`)
-    .option("--terminal <tty|tcp:HOST:PORT>", "where the terminal line ends (default: a script)", once("--terminal"))
+    .option(
+      "--terminal <tty|tcp:HOST:PORT>",
+      "where the terminal line ends (default: a script)",
+      once("start: --terminal"),
+    )
     .option("--memory <size>", "RAM of the machine", "64MiB")
     .option("--pin-bound <frames>", "frames that may be pinned (default: half of the RAM)", wholeNumber)
     .option("--seed <n>", "same seed, same run", wholeNumber, 1)
@@ -198,14 +207,6 @@ function checkedTraffic(options: StartOptions, clients: readonly ClientSpec[]): 
 
 function collect(value: string, earlier: string[] | undefined): string[] {
   return [...(earlier ?? []), value];
-}
-
-/** For options of which there is one: the second would silently replace the first. */
-function once(option: string): (value: string, earlier: string | undefined) => string {
-  return (value, earlier) => {
-    if (earlier !== undefined) throw new UsageError(`start: ${option} is given twice; there is one of it`);
-    return value;
-  };
 }
 
 function wholeNumber(text: string): number {

@@ -112,6 +112,8 @@ describe.skipIf(typeof kernel === "string")("korral run", () => {
         2,
         /^e1000 does not take debug=much: it is a number from -2147483648 to 2147483647$/,
       ],
+      ["a parameter of an odd name", () => ["e1000", "__proto__=1"], 2, /^e1000 has no parameter __proto__/],
+      ["a file whose name ends a line", () => ["./no\nthing.ko"], 5, /cannot read \.\/no/],
       ["a parameter without its value", () => ["e1000", "debug"], 2, /^e1000 does not take debug=: it is a number/],
       ["a list with one wrong value", () => ["e1000", "Speed=100,fast"], 2, /^e1000 does not take Speed=100,fast/],
       ["a device that is not there", () => ["e1000", "--device", "ne2k_pci"], 2, /there is no model 'ne2k_pci'/],
@@ -193,7 +195,7 @@ describe.skipIf(typeof kernel === "string")("korral run", () => {
         left: null,
         findings: [],
       });
-      expect(outcome.stderr).toBe(`korral: ${error.message}\n`);
+      expect(outcome.stderr).toBe(`korral: ${error.message.replaceAll("\n", "\\x0a")}\n`);
       expect(existsSync(file("no.pcap"))).toBe(false);
     });
 
@@ -205,6 +207,33 @@ describe.skipIf(typeof kernel === "string")("korral run", () => {
       const [tx, out] = [written("before.pcap", Uint8Array.of(1, 2, 3)), file("never.pcap")];
       const outcome = await run(broken, "--netdev", `pcap,tx=${tx}`, "--client", `all,out=${out}`);
       expect([outcome.status, readFileSync(tx).length, existsSync(out)]).toEqual([1, 3, false]);
+    });
+
+    test("what there is one of is given once", async () => {
+      const outcome = await run("e1000", "--device", "e1000", "--device", "pcnet");
+      expect([outcome.status, outcome.stderr]).toEqual([
+        2,
+        "korral: run: --device is given twice; there is one of it\n",
+      ]);
+    });
+
+    test.skipIf(!existsSync("/dev/full"))("a capture without room, which is not the driver's fault", async () => {
+      const outcome = await run(
+        "e1000",
+        "--netdev",
+        "pcap,tx=/dev/full",
+        "--client",
+        `a,send=${GUEST_SESSION}`,
+        "--json",
+      );
+      const sentence = "cannot write /dev/full: no space is left: free some, or choose another place";
+      const { error, findings } = JSON.parse(outcome.stdout);
+      expect([outcome.status, said(outcome), error.message, findings]).toEqual([
+        6,
+        [`korral: ${sentence}`],
+        sentence,
+        [],
+      ]);
     });
 
     test("without --json, standard output is empty", async () => {

@@ -30,16 +30,16 @@ export function driverFor(given: string, kernel: KernelPackage): Driver {
 
 /** Reads `param=value…`. @throws UsageError */
 export function parseParameters(given: readonly string[]): Readonly<Record<string, string>> {
-  const parameters: Record<string, string> = {};
+  const parameters = new Map<string, string>();
   for (const one of given) {
     const at = one.indexOf("=");
     const name = at < 0 ? one : one.slice(0, at);
     if (!/^\w+$/.test(name)) throw new UsageError(`'${one}' is no parameter: write name=value`);
-    if (Object.hasOwn(parameters, name)) throw new UsageError(`the parameter ${name} is given twice`);
+    if (parameters.has(name)) throw new UsageError(`the parameter ${name} is given twice`);
     // As the kernel has it: a switch that is only named is on.
-    parameters[name] = at < 0 ? "" : one.slice(at + 1);
+    parameters.set(name, at < 0 ? "" : one.slice(at + 1));
   }
-  return parameters;
+  return Object.fromEntries(parameters);
 }
 
 function isPath(given: string): boolean {
