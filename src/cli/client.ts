@@ -128,6 +128,7 @@ export class Clients {
    * Opens the files and the sessions, in the order of precedence, and lets the clients run.
    * @param inputs files that are read: none of them may be written
    * @param sendsBack the client, if any, that sends back what it receives
+   * @param long they receive the longest frames of the device whole
    * @throws UsageError, InputError, UnsupportedError, EnvironmentError; nothing is open then
    */
   static async open(
@@ -136,11 +137,12 @@ export class Clients {
     specs: readonly ClientSpec[],
     inputs: readonly string[],
     sendsBack: ClientSpec | null = null,
+    long = false,
   ): Promise<Clients> {
     const files: ClientFiles[] = [];
     try {
       for (const spec of specs) files.push(new ClientFiles(spec, inputs));
-      const all = new Clients(machine, endpoint, specs, files, sendsBack);
+      const all = new Clients(machine, endpoint, specs, files, sendsBack, long);
       for (const [i, client] of all.clients.entries()) {
         await machine.run(client.open(), `session of ${specs[i].name}`);
       }
@@ -158,6 +160,7 @@ export class Clients {
     readonly specs: readonly ClientSpec[],
     files: readonly ClientFiles[],
     sendsBack: ClientSpec | null,
+    long: boolean,
   ) {
     this.#machine = machine;
     this.#files = files;
@@ -165,7 +168,7 @@ export class Clients {
     this.clients = specs.map((spec, i) => {
       const { filter, post, receives, address } = spec;
       const { record, replay } = files[i];
-      const receive = receives ? { filter, post } : null;
+      const receive = receives ? { filter, post, long } : null;
       const reader = replay === null ? null : replay.reader;
       return new Client(machine, endpoint, {
         receive,

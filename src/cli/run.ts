@@ -171,7 +171,7 @@ class Run {
     // At the other end of a socket there may be nobody yet.
     const linkUp = isInteractive(plan.netdev) ? network.device.linkUp : await loaded.link();
     this.#know({ link: linkUp, linkMilliseconds: performance.now() - this.#started });
-    const clients = await Clients.open(machine, loaded.access.endpoint, plan.clients, plan.inputs);
+    const clients = await Clients.open(machine, loaded.access.endpoint, plan.clients, plan.inputs, null, true);
     this.#know({ clients });
     this.#status.show(() => {
       const { dma } = domain.services;

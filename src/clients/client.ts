@@ -10,7 +10,7 @@ import { CaptureSender } from "./capture-sender.js";
 import type { InterfaceAddress } from "./internet/address.js";
 import { InternetHost } from "./internet/host.js";
 import { Outbox } from "./outbox.js";
-import { Receiver } from "./receiver.js";
+import { Receiver, type ReceiverOptions } from "./receiver.js";
 
 /** Where a client lives: a machine, or a part of one. */
 export interface ClientSurroundings {
@@ -20,8 +20,8 @@ export interface ClientSurroundings {
 }
 
 export interface ClientOptions {
-  /** What it receives: a pcap filter expression (empty: everything), and buffers for so many frames; or nothing. */
-  readonly receive: { readonly filter: string; readonly post: number } | null;
+  /** What it receives, or null for nothing. */
+  readonly receive: ReceiverOptions | null;
   /** Gets what it receives. Closing it is left to the caller. */
   readonly record?: CaptureWriter | null;
   /** Captures of Ethernet only: what it sends. */

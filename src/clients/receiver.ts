@@ -6,7 +6,7 @@ import type { PacketRingCapability, RingCounters } from "../transfer/packet-ring
 import { PAGE_SIZE } from "../util/brand.js";
 import type { MaybePromise } from "../util/maybe-promise.js";
 
-/** Takes every frame that is not a jumbo frame; two of them fill a page. Where jumbo frames are usual, slots are of whole pages. */
+/** Takes every frame that is not a jumbo frame; two of them fill a page. */
 const USUAL_SLOT = 2048;
 
 export interface ReceiverOptions {
@@ -14,6 +14,8 @@ export interface ReceiverOptions {
   readonly filter: string;
   /** Buffers for frames that wait. */
   readonly post: number;
+  /** Buffers take the longest frame of the device, not just what most networks have; where the device fills them, they are pinned. */
+  readonly long?: boolean;
 }
 
 /** What is done with the frames. */
@@ -58,9 +60,9 @@ export class Receiver {
 
   /** @throws FilterSyntaxError, ArgumentError: what the driver says about the session */
   async open(): Promise<void> {
-    const { filter, post: slots } = this.#options;
-    const { longestFrame } = await this.#network.info();
-    const slotBytes = longestFrame <= USUAL_SLOT ? USUAL_SLOT : Math.ceil(longestFrame / PAGE_SIZE) * PAGE_SIZE;
+    const { filter, post: slots, long = false } = this.#options;
+    const longest = long ? (await this.#network.info()).longestFrame : 0;
+    const slotBytes = longest <= USUAL_SLOT ? USUAL_SLOT : Math.ceil(longest / PAGE_SIZE) * PAGE_SIZE;
     const space = this.#bank.region({ pages: Math.ceil((slots * slotBytes) / PAGE_SIZE) });
     this.#space = space;
     this.#slot = new Uint8Array(slotBytes);

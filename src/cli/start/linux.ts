@@ -33,7 +33,7 @@ export async function linuxPackets(
     const milliseconds = Math.round(performance.now() - started);
     const sendsBack =
       spec.kind === "pcap" ? (specs.find(({ receives, address }) => receives && address === null) ?? null) : null;
-    const clients = await Clients.open(machine, driver.access.endpoint, specs, inputs, sendsBack);
+    const clients = await Clients.open(machine, driver.access.endpoint, specs, inputs, sendsBack, true);
     await play(machine, netdev, clients, device, {
       netdev: spec,
       duration: Number.isFinite(duration) ? duration : null,

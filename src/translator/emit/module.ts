@@ -8,7 +8,7 @@ import type { PureName } from "../ir.js";
 import { emitPure } from "../pure.js";
 import { type FunctionBody, ModuleAssembler, type ValueType } from "../wasm-assembler.js";
 import { EXIT_STATUS } from "./exits.js";
-import { type EmitOptions, FunctionWriter, needsFuel } from "./function.js";
+import { type EmitOptions, FunctionWriter, needsFuel, type WrittenFunction } from "./function.js";
 import { type ClosedFunction, eachRegister, type Linkage, signatureOf } from "./linkage.js";
 
 /** Where a module finds what it shares with the others. */
@@ -40,9 +40,10 @@ interface Outside {
   slotOf: (target: GuestAddress) => number;
   isPinned: (target: GuestAddress) => boolean;
   isIo: (address: GuestAddress) => boolean;
+  onFunction: (written: WrittenFunction) => void;
 }
 
-const NOBODY: Outside = { slotOf: () => 0, isPinned: () => false, isIo: () => false };
+const NOBODY: Outside = { slotOf: () => 0, isPinned: () => false, isIo: () => false, onFunction: () => {} };
 
 /** A region and its place in the table. */
 export interface Placed {
@@ -66,14 +67,17 @@ export function emitModule(
   options: EmitOptions,
 ): EmittedModule {
   const { onFunction, isIo = NOBODY.isIo, ...rest } = options;
-  const outside: Outside = { slotOf, isPinned, isIo };
+  const outside: Outside = { slotOf, isPinned, isIo, onFunction: onFunction ?? NOBODY.onFunction };
   const asked: Outside = {
     slotOf: (target) => outside.slotOf(target),
     isPinned: (target) => outside.isPinned(target),
     isIo: (address) => outside.isIo(address),
+    onFunction: (written) => outside.onFunction(written),
   };
+  // Writers note what they write only for somebody who is to be told.
+  const told = onFunction === undefined ? {} : { onFunction: asked.onFunction };
   try {
-    return writeModule(regions, asked, likely, { ...rest, isIo: asked.isIo }, onFunction);
+    return writeModule(regions, asked, likely, { ...rest, ...told, isIo: asked.isIo });
   } finally {
     // What is kept would keep a whole sandbox otherwise.
     Object.assign(outside, NOBODY);
@@ -85,7 +89,6 @@ function writeModule(
   { slotOf, isPinned }: Outside,
   likely: readonly GuestAddress[],
   options: EmitOptions,
-  onFunction: EmitOptions["onFunction"],
 ): EmittedModule {
   const module = new ModuleAssembler();
   const resolve = module.importFunction(IMPORTS.module, IMPORTS.resolve, [], ["i32"]);
@@ -154,6 +157,7 @@ function writeModule(
   const writers = plans.map((plan, i) => new FunctionWriter(plan, bodies[i], linkage, options));
   for (const writer of writers) writer.write();
   kept = { module, plan: plans[0], writer: writers[0] };
+  const { onFunction } = options;
   if (onFunction !== undefined) {
     const names = new Map([
       [resolve, "resolve"],
