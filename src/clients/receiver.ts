@@ -8,6 +8,7 @@ import type { MaybePromise } from "../util/maybe-promise.js";
 
 /** Takes every frame that is not a jumbo frame; two of them fill a page. */
 const USUAL_SLOT = 2048;
+const LARGEST_SLOT = 65_536;
 
 export interface ReceiverOptions {
   /** A pcap filter expression; empty: everything. */
@@ -62,7 +63,8 @@ export class Receiver {
   async open(): Promise<void> {
     const { filter, post: slots, long = false } = this.#options;
     const longest = long ? (await this.#network.info()).longestFrame : 0;
-    const slotBytes = longest <= USUAL_SLOT ? USUAL_SLOT : Math.ceil(longest / PAGE_SIZE) * PAGE_SIZE;
+    const slotBytes =
+      longest <= USUAL_SLOT ? USUAL_SLOT : Math.min(LARGEST_SLOT, Math.ceil(longest / PAGE_SIZE) * PAGE_SIZE);
     const space = this.#bank.region({ pages: Math.ceil((slots * slotBytes) / PAGE_SIZE) });
     this.#space = space;
     this.#slot = new Uint8Array(slotBytes);

@@ -117,6 +117,18 @@ describe.skipIf(typeof kernel === "string")("korral run", () => {
       ["a parameter without its value", () => ["e1000", "debug"], 2, /^e1000 does not take debug=: it is a number/],
       ["a list with one wrong value", () => ["e1000", "Speed=100,fast"], 2, /^e1000 does not take Speed=100,fast/],
       ["a device that is not there", () => ["e1000", "--device", "ne2k_pci"], 2, /there is no model 'ne2k_pci'/],
+      [
+        "an address that no adapter has",
+        () => ["e1000", "--device", "e1000,mac=ff:ff:ff:ff:ff:ff"],
+        2,
+        /^--device e1000,mac=ff:ff:ff:ff:ff:ff: the hardware address must be six bytes and no multicast address$/,
+      ],
+      [
+        "a revision that there is not",
+        () => ["8139cp", "--device", "rtl8139,rev=0xffff"],
+        2,
+        /^--device rtl8139,rev=0xffff: the revision must be 0x10/,
+      ],
       ["a driver that no device is for", () => ["ne2k-pci"], 4, /no model of a device that ne2k_pci drives/],
       [
         "what is no module",

@@ -6,7 +6,7 @@ import { VirtioNet } from "../../devices/virtio-net.js";
 import type { Wire } from "../../devices/wire.js";
 import type { KernelPackage } from "../../linux/kernel-package.js";
 import { matchesAlias, pciAlias } from "../../linux/kernel-package-alias.js";
-import { UnsupportedError, UsageError } from "../../util/errors.js";
+import { InputError, UnsupportedError, UsageError } from "../../util/errors.js";
 import { nearNames } from "../../util/near-names.js";
 import { parseOptionList } from "../option-list.js";
 
@@ -92,7 +92,7 @@ const MODELS: readonly Model[] = [
 /** Names of all models. */
 export const modelNames = (): readonly string[] => MODELS.map(({ name }) => name);
 
-/** Reads `--device MODEL[,key=value…]`. @throws UsageError */
+/** Reads `--device MODEL[,key=value…]`. @throws UsageError, and so does making the device if a value is none that it has */
 export function parseDevice(text: string): DeviceChoice {
   const [name] = text.split(",", 1);
   const model = MODELS.find((one) => one.name === name);
@@ -102,7 +102,18 @@ export function parseDevice(text: string): DeviceChoice {
     throw new UsageError(`--device ${text}: there is no model '${name}'; ${hint}`, "device-model");
   }
   const { values } = parseOptionList("--device", text, [...model.keys]);
-  return { model: name, kind: "network", ...model.choose(values, text) };
+  const { make, ...choice } = model.choose(values, text);
+  const makeOrBlame = (surroundings: ModelSurroundings): DeviceFactory<PciDevice> => {
+    const factory = make(surroundings);
+    return (host) => {
+      try {
+        return factory(host);
+      } catch (error) {
+        throw error instanceof InputError ? new UsageError(`--device ${text}: ${error.message}`, error.code) : error;
+      }
+    };
+  };
+  return { model: name, kind: "network", ...choice, make: makeOrBlame };
 }
 
 /**
