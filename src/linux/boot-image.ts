@@ -17,8 +17,6 @@ import {
 } from "./layout.js";
 import type { ConsoleLine, Services } from "./services.js";
 
-export type { Kept } from "../formats/packed-arrays.js";
-
 const PAGE = 4096;
 const PAGE_WORDS = PAGE / 8;
 /** Header: magic, length of the state's text, counts of the tables' words and of pages and runs, the image. */

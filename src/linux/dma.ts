@@ -22,7 +22,7 @@ const LENT_REFUSALS: Readonly<Record<LentRefusal, string>> = {
   direction: "lent bytes for a direction that they were not lent for",
 };
 const NOT_ALLOCATED: readonly number[] = [Shadow.unmapped, Shadow.freed, Shadow.redZone];
-/** Places of mappings that are gone, kept to be used again. */
+/** Records of mappings that are gone, kept to be used again. */
 const MOST_SPARE = 1024;
 /** What a driver is told instead of an I/O address. */
 export const DMA_MAPPING_ERROR = -1;
@@ -41,38 +41,29 @@ export interface DmaEvents {
   refused: { readonly device: string; readonly message: string; readonly site: string };
 }
 
-export interface DmaMapping {
-  readonly address: IoAddress;
-  readonly pin: Pin;
-  /** Null for a client's bytes, which the domain cannot touch. */
-  readonly start: GuestAddress | null;
-  readonly length: number;
-  readonly direction: number;
-  readonly attributes: number;
-  readonly kind: "single" | "coherent" | "scatter-gather";
-  /** Of a client's bytes: what lends them. */
-  readonly lent: LentRange | null;
-  readonly site: string;
-}
+/** Which of the calls a mapping was made with: it is to be released with its counterpart. */
+export type DmaKind = "single" | "coherent" | "scatter-gather";
 
-/** A mapping's place, used again and again: mapping is done for every packet. */
-interface Place {
-  address: IoAddress;
-  pin: Pin;
-  frames: FrameNumber[];
-  start: GuestAddress | null;
-  length: number;
-  direction: number;
-  attributes: number;
-  kind: DmaMapping["kind"];
-  lent: LentRange | null;
-  site: string;
+/** A mapping's record. Those of mappings that are gone are used again, with their pins: mapping is done for every packet. */
+class Mapping {
+  address = 0 as IoAddress;
+  pin: Pin | null = null;
+  /** Of the domain's own bytes: what the pin has. */
+  readonly frames: FrameNumber[] = [];
+  /** Null for a client's bytes, which the domain cannot touch. */
+  start: GuestAddress | null = null;
+  length = 0;
+  direction = 0;
+  kind: DmaKind = "single";
+  /** Of a client's bytes: what lends them. */
+  lent: LentRange | null = null;
+  site = "";
 }
 
 /** Mappings of one device, by their entries in its I/O MMU. */
 interface DeviceMappings {
   readonly device: IoMmuContext;
-  readonly byEntry: (Place | null)[];
+  readonly byEntry: (Mapping | null)[];
   live: number;
 }
 
@@ -95,7 +86,7 @@ export class DmaMappings {
   readonly #devices: DeviceMappings[] = [];
   /** The device that was asked for last. */
   #last: DeviceMappings | null = null;
-  readonly #spare: Place[] = [];
+  readonly #spare: Mapping[] = [];
 
   constructor(
     private readonly guest: Guest,
@@ -113,11 +104,6 @@ export class DmaMappings {
     return live;
   }
 
-  /** Those of a device that are left. */
-  mappingsOf(device: IoMmuContext): readonly DmaMapping[] {
-    return this.#places(device);
-  }
-
   /**
    * Pins and maps bytes for a device.
    * @param bits of the device's mask
@@ -130,7 +116,7 @@ export class DmaMappings {
     direction: number,
     attributes: number,
     bits: number,
-    kind: DmaMapping["kind"] = "single",
+    kind: DmaKind = "single",
   ): number {
     const site = this.site();
     const access = accessOf(direction);
@@ -141,19 +127,13 @@ export class DmaMappings {
     }
     const pool =
       kind === "coherent" ? PinPool.reserved : access === DmaAccess.read ? PinPool.solicited : PinPool.posted;
-    const spare = this.#spare.pop() ?? null;
-    const frames = this.#frames(start, length, spare?.frames);
-    try {
-      const pin = this.authority.tryPin(frames, start & PAGE_MASK, length, access, pool, spare?.pin);
-      const address = this.#enter(device, pin, length, access, site, bits, kind === "coherent");
-      this.#add(device, spare, address, pin, frames, start, length, direction, attributes, kind, null, site);
-      if (kind === "coherent") this.statistics.coherent++;
-      else this.#give(start, length, direction, attributes);
-      this.statistics.maps++;
-      return address;
-    } catch (error) {
-      return this.#refused(device, error, site);
-    }
+    const mapping = this.#spare.pop() ?? new Mapping();
+    this.#describe(mapping, start, length, direction, kind, null, site);
+    this.#frames(start, length, mapping.frames);
+    if (!this.#enter(device, mapping, mapping.frames, start & PAGE_MASK, access, pool, bits)) return DMA_MAPPING_ERROR;
+    if (kind === "coherent") this.statistics.coherent++;
+    else this.#give(start, length, direction, attributes);
+    return mapping.address;
   }
 
   /**
@@ -168,7 +148,7 @@ export class DmaMappings {
     length: number,
     direction: number,
     bits: number,
-    kind: DmaMapping["kind"] = "single",
+    kind: DmaKind = "single",
   ): number {
     const site = this.site();
     const access = accessOf(direction);
@@ -178,28 +158,16 @@ export class DmaMappings {
       return DMA_MAPPING_ERROR;
     }
     const pool = access === DmaAccess.read ? PinPool.solicited : PinPool.posted;
-    try {
-      const pin = this.authority.tryPin(found.frames, found.offset, length, access, pool);
-      const address = this.#enter(device, pin, length, access, site, bits, false);
-      const lent = found.range;
-      lent.mapped++;
-      this.#add(device, null, address, pin, [...found.frames], null, length, direction, 0, kind, lent, site);
-      this.statistics.maps++;
-      this.statistics.lent++;
-      return address;
-    } catch (error) {
-      return this.#refused(device, error, site);
-    }
+    const mapping = this.#spare.pop() ?? new Mapping();
+    this.#describe(mapping, null, length, direction, kind, found.range, site);
+    if (!this.#enter(device, mapping, found.frames, found.offset, access, pool, bits)) return DMA_MAPPING_ERROR;
+    found.range.mapped++;
+    this.statistics.lent++;
+    return mapping.address;
   }
 
   /** Unmaps and releases. @returns whether anything was mapped there */
-  unmap(
-    device: IoMmuContext,
-    address: number,
-    length: number,
-    direction: number,
-    kind: DmaMapping["kind"] = "single",
-  ): boolean {
+  unmap(device: IoMmuContext, address: number, length: number, direction: number, kind: DmaKind = "single"): boolean {
     const mapping = this.#at(device, address);
     if (mapping === null) {
       this.#misuse(device, "dma-unmap-unknown", `unmaps ${hex(address)}, which is not mapped`, this.site());
@@ -221,7 +189,7 @@ export class DmaMappings {
 
   /** The bytes change hands, or a part of them. */
   sync(device: IoMmuContext, address: number, length: number, direction: number, toDevice: boolean): void {
-    const mapping = this.find(device, address);
+    const mapping = this.#find(device, address);
     if (mapping === null) {
       this.#misuse(device, "dma-sync-unknown", `synchronises ${hex(address)}, which is not mapped`, this.site());
       return;
@@ -238,8 +206,8 @@ export class DmaMappings {
     else this.#take(start, length);
   }
 
-  /** The mapping that an I/O address lies in; to be looked at before anything is mapped or unmapped again. */
-  find(device: IoMmuContext, address: number): DmaMapping | null {
+  /** The mapping that an I/O address lies in. */
+  #find(device: IoMmuContext, address: number): Mapping | null {
     const exact = this.#at(device, address);
     if (exact !== null) return exact;
     const record = device.recordAt(address);
@@ -248,14 +216,14 @@ export class DmaMappings {
 
   /** Takes everything of a device away, at the end of the driver: its I/O MMU entries may be gone before. */
   releaseAll(device: IoMmuContext): void {
-    for (const place of this.#places(device)) this.#release(device, place);
+    for (const mapping of this.#all(device)) this.#release(device, mapping);
   }
 
   /** A request is over, and what it lent is mapped still: no device may reach it any more. */
   #revoke(range: LentRange): void {
     const site = this.site();
     for (const { device } of this.#devices) {
-      for (const mapping of this.#places(device)) {
+      for (const mapping of this.#all(device)) {
         if (mapping.lent !== range) continue;
         const what = `lets go of ${mapping.length} lent bytes that are mapped at ${hex(mapping.address)} still`;
         this.#misuse(device, "dma-free-mapped", what, site);
@@ -265,91 +233,93 @@ export class DmaMappings {
   }
 
   /** The mapping that begins at an address. */
-  #at(device: IoMmuContext, address: number): Place | null {
+  #at(device: IoMmuContext, address: number): Mapping | null {
     const mappings = this.#mappingsOf(device);
-    const place = mappings.byEntry[device.entryAt(address)] ?? null;
-    if (place !== null && place.address === address) return place;
+    const found = mappings.byEntry[device.entryAt(address)] ?? null;
+    if (found !== null && found.address === address) return found;
     // The I/O MMU may have been emptied already.
     return mappings.byEntry.find((other) => other?.address === address) ?? null;
   }
 
-  #places(device: IoMmuContext): Place[] {
-    return this.#mappingsOf(device).byEntry.filter((place) => place !== null);
+  #all(device: IoMmuContext): Mapping[] {
+    return this.#mappingsOf(device).byEntry.filter((mapping) => mapping !== null);
   }
 
-  #add(
-    device: IoMmuContext,
-    spare: Place | null,
-    address: IoAddress,
-    pin: Pin,
-    frames: FrameNumber[],
+  #describe(
+    mapping: Mapping,
     start: GuestAddress | null,
     length: number,
     direction: number,
-    attributes: number,
-    kind: DmaMapping["kind"],
+    kind: DmaKind,
     lent: LentRange | null,
     site: string,
   ): void {
-    let place = spare;
-    if (place === null) {
-      place = { address, pin, frames, start, length, direction, attributes, kind, lent, site };
-    } else {
-      place.address = address;
-      place.pin = pin;
-      place.frames = frames;
-      place.start = start;
-      place.length = length;
-      place.direction = direction;
-      place.attributes = attributes;
-      place.kind = kind;
-      place.lent = lent;
-      place.site = site;
-    }
-    const mappings = this.#mappingsOf(device);
-    const entry = device.entryAt(address);
-    while (mappings.byEntry.length <= entry) mappings.byEntry.push(null);
-    mappings.byEntry[entry] = place;
-    mappings.live++;
+    mapping.start = start;
+    mapping.length = length;
+    mapping.direction = direction;
+    mapping.kind = kind;
+    mapping.lent = lent;
+    mapping.site = site;
   }
 
-  #release(device: IoMmuContext, place: Place): void {
-    const { address, pin, start, length, kind, lent } = place;
-    const mappings = this.#mappingsOf(device);
+  #release(device: IoMmuContext, mapping: Mapping): void {
+    const { address, pin, start, length, kind, lent } = mapping;
+    const { byEntry } = this.#mappingsOf(device);
     const entry = device.entryAt(address);
-    const at = mappings.byEntry[entry] === place ? entry : mappings.byEntry.indexOf(place);
-    mappings.byEntry[at] = null;
-    mappings.live--;
+    byEntry[byEntry[entry] === mapping ? entry : byEntry.indexOf(mapping)] = null;
+    this.#mappingsOf(device).live--;
     if (device.live > 0) device.unmap(address, "the driver");
     if (lent !== null) lent.mapped--;
-    this.authority.unpin(pin);
+    if (pin !== null) this.authority.unpin(pin);
     if (kind !== "coherent" && start !== null) this.#take(start, length);
     this.statistics.unmaps++;
-    if (lent === null && this.#spare.length < MOST_SPARE) this.#spare.push(place);
+    this.#spareIt(mapping);
   }
 
-  #refused(device: IoMmuContext, error: unknown, site: string): number {
-    if (!(error instanceof KorralError)) throw error;
-    this.statistics.refused++;
-    this.events.emit("refused", { device: device.device, message: error.message, site });
-    return DMA_MAPPING_ERROR;
+  #spareIt(mapping: Mapping): void {
+    // It must not keep a client's range alive.
+    mapping.lent = null;
+    if (this.#spare.length < MOST_SPARE) this.#spare.push(mapping);
   }
 
+  /**
+   * Pins frames for a mapping, and enters them into the I/O MMU.
+   * @param offset of the first byte in the first frame
+   * @returns false if that is refused; who listens was told
+   */
   #enter(
     device: IoMmuContext,
-    pin: Pin,
-    length: number,
+    mapping: Mapping,
+    frames: readonly FrameNumber[],
+    offset: number,
     access: PinAccess,
-    site: string,
+    pool: PinPool,
     bits: number,
-    aligned: boolean,
-  ): IoAddress {
+  ): boolean {
+    const { length, kind, site } = mapping;
     try {
-      return device.map(pin, 0, length, access, site, bits, aligned);
+      const pin = this.authority.tryPin(frames, offset, length, access, pool, mapping.pin);
+      mapping.pin = pin;
+      try {
+        mapping.address = device.map(pin, 0, length, access, site, bits, kind === "coherent");
+      } catch (error) {
+        this.authority.unpin(pin);
+        throw error;
+      }
     } catch (error) {
-      this.authority.unpin(pin);
-      throw error;
+      if (!(error instanceof KorralError)) throw error;
+      this.#spareIt(mapping);
+      this.statistics.refused++;
+      this.events.emit("refused", { device: device.device, message: error.message, site });
+      return false;
     }
+    const mappings = this.#mappingsOf(device);
+    const entry = device.entryAt(mapping.address);
+    while (mappings.byEntry.length <= entry) mappings.byEntry.push(null);
+    mappings.byEntry[entry] = mapping;
+    mappings.live++;
+    this.statistics.maps++;
+    return true;
   }
 
   /** The device owns the bytes: it writes them, or it reads them and nobody may write. */
@@ -374,13 +344,11 @@ export class DmaMappings {
     return mappings;
   }
 
-  /** @param into an array of a mapping that is gone */
-  #frames(start: GuestAddress, length: number, into: FrameNumber[] = []): FrameNumber[] {
+  #frames(start: GuestAddress, length: number, into: FrameNumber[]): void {
     const first = this.guest.memory.offset(start) >>> PAGE_SHIFT;
     const count = pagesSpanned(start & PAGE_MASK, length);
     if (into.length > count) into.length = count;
     for (let i = 0; i < count; i++) into[i] = ((this.bank.index << BANK_SHIFT) | (first + i)) as FrameNumber;
-    return into;
   }
 
   /** Memory of the domain that something has allocated, as far as its first and last byte tell. */

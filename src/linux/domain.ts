@@ -1,6 +1,7 @@
 import type { Clock } from "../bus/clock.js";
 import type { InterruptController } from "../bus/interrupts.js";
 import type { PciBus, PciSlot } from "../bus/pci-bus.js";
+import type { Kept } from "../formats/packed-arrays.js";
 import type { Bank, PhysicalMemory } from "../memory/physical-memory.js";
 import type { PinAuthority, PinBudget } from "../memory/pin-budget.js";
 import { Sandbox } from "../translator/sandbox.js";
@@ -10,7 +11,7 @@ import type { GuestAddress } from "../util/guest-address.js";
 import { type Random, seededRandom } from "../util/random.js";
 import { AsyncCalls } from "./async-calls.js";
 import { boot, bootKey } from "./boot.js";
-import { captureBoot, type Kept, restoreKept } from "./boot-image.js";
+import { captureBoot, restoreKept } from "./boot-image.js";
 import { CallSites } from "./call-sites.js";
 import { DmaMappings } from "./dma.js";
 import { Execution } from "./execution.js";

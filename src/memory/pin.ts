@@ -6,6 +6,7 @@ export const DmaAccess = { read: 1, write: 2, both: 3 } as const;
 /** `read`: the device reads (memory → device); `write`: the device writes (device → memory). */
 export type PinAccess = (typeof DmaAccess)[keyof typeof DmaAccess];
 
+/** A pin is read-only to all but itself. */
 type Renewable = { -readonly [K in keyof Pin]: Pin[K] };
 
 /**
@@ -43,7 +44,14 @@ export class Pin {
     length: number,
     access: PinAccess,
   ): void {
-    become(this, pool, frames, distinct, offset, length, access);
+    const renewed = this as Renewable;
+    renewed.live = true;
+    renewed.pool = pool;
+    renewed.frames = frames;
+    renewed.distinct = distinct;
+    renewed.offset = offset;
+    renewed.length = length;
+    renewed.access = access;
     this.#onWithdraw = null;
     this.#withdrawn = false;
   }
@@ -64,22 +72,4 @@ export class Pin {
     this.#onWithdraw = null;
     if (this.live) ask?.(this);
   }
-}
-
-function become(
-  pin: Renewable,
-  pool: PinPool,
-  frames: readonly FrameNumber[],
-  distinct: readonly FrameNumber[],
-  offset: number,
-  length: number,
-  access: PinAccess,
-): void {
-  pin.live = true;
-  pin.pool = pool;
-  pin.frames = frames;
-  pin.distinct = distinct;
-  pin.offset = offset;
-  pin.length = length;
-  pin.access = access;
 }

@@ -1,6 +1,6 @@
 import type { IoMmuContext } from "../../bus/io-mmu.js";
 import type { GuestAddress } from "../../util/guest-address.js";
-import { DMA_MAPPING_ERROR, DmaDirection, type DmaMapping } from "../dma.js";
+import { DMA_MAPPING_ERROR, DmaDirection, type DmaKind } from "../dma.js";
 import { type Call, type SeamResult, seam } from "../seam.js";
 import type { SeamFile } from "../services.js";
 import { orNothing } from "./exhausted.js";
@@ -48,7 +48,7 @@ export const dmaSeams: SeamFile = ({ guest, dma, lent, pages, pci, events }) => 
     length: number,
     direction: number,
     attributes: number,
-    kind: DmaMapping["kind"],
+    kind: DmaKind,
   ): number => {
     const context = contextOf(device);
     if (context === null) return DMA_MAPPING_ERROR;
