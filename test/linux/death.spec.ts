@@ -2,21 +2,18 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ExitStatus, KorralError } from "../../src/util/errors.js";
 import { difference, frameOf, framesOfSizes, PEER_ADDRESS } from "../support/frames.js";
 import { BOOT_PATIENCE, LinuxRig, linuxKernel, NOTHING_LEFT } from "../support/linux-driver.js";
+import { failure } from "../support/native.js";
 import { Broken, patchedModule } from "../support/patched-module.js";
 
 const FEW_INSTRUCTIONS = 20_000_000;
 
 const kernel = linuxKernel("6.1");
 
-/** What a promise is rejected with. */
+/** The error that a promise is rejected with, which is to be one of Korral's. */
 async function failureOf(work: Promise<unknown>): Promise<KorralError> {
-  try {
-    await work;
-  } catch (error) {
-    if (error instanceof KorralError) return error;
-    throw error;
-  }
-  throw new Error("it did not fail");
+  const error = await failure(work);
+  if (error instanceof KorralError) return error;
+  throw error;
 }
 
 describe.skipIf(typeof kernel === "string")("a driver that goes wrong", () => {
